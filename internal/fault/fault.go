@@ -1,0 +1,41 @@
+// Package fault names the instants at which a crash or a failure would hurt
+// most, so that a test can walk all of them. Without the build tag "faults"
+// every point costs nothing and does nothing.
+package fault
+
+// Point is a named instant in the code.
+type Point string
+
+// The points, in the order in which a byte passes them.
+const (
+	SpoolCreate     Point = "spool.create"  // file made, not yet described
+	SpoolBase       Point = "spool.base"    // before a base moves
+	WriteApplied    Point = "write.applied" // daemon-path bytes in the spool, not yet answered
+	Barrier         Point = "checkpoint.barrier"
+	SealSynced      Point = "seal.synced"     // ranges durable, not journaled
+	SealJournaled   Point = "seal.journaled"  // parts journaled, not staged
+	StageDone       Point = "stage.done"      // staged, not prepared
+	PrepareParts    Point = "prepare.parts"   // parts say committing, the mark is missing
+	PrepareMark     Point = "prepare.mark"    // mark written, anchor not
+	PrepareAnchor   Point = "prepare.anchor"  // past the point of no return
+	JournalWrite    Point = "journal.write"   // before a journal transaction
+	JournalCommit   Point = "journal.commit"  // after a journal transaction
+	StoreTemp       Point = "store.temp"      // bytes written, object unnamed
+	StoreLinked     Point = "store.linked"    // object named, directory not synced
+	CommitAnswered  Point = "commit.answered" // object in the target, not journaled
+	FinishParts     Point = "finish.parts"    // parts journaled finished, sources not
+	FinishMark      Point = "finish.mark"     // before the complete mark
+	ReleaseDone     Point = "release.done"    // done written, not punched
+	ReleasePunched  Point = "release.punched"
+	UnlinkSource    Point = "spool.unlink"     // before a spool file goes
+	HandoverAdopted Point = "handover.adopted" // connection taken over, nothing resent
+)
+
+// Points lists every point, for the test that walks them.
+func Points() []Point {
+	return []Point{
+		SpoolCreate, SpoolBase, WriteApplied, Barrier, SealSynced, SealJournaled, StageDone,
+		PrepareParts, PrepareMark, PrepareAnchor, JournalWrite, JournalCommit, StoreTemp, StoreLinked,
+		CommitAnswered, FinishParts, FinishMark, ReleaseDone, ReleasePunched, UnlinkSource, HandoverAdopted,
+	}
+}
