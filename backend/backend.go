@@ -10,6 +10,7 @@ package backend
 import (
 	"context"
 	"io"
+	"os"
 	"time"
 )
 
@@ -62,6 +63,14 @@ type Properties struct {
 	StageAbove int64  // bodies larger than this are staged before the commit
 	MaxKey     int    // longest key, in bytes
 	Parallel   int    // how many calls at a time do it good
+	Local      bool   // asking is as cheap as remembering; the store is a FileOpener
+}
+
+// FileOpener is what a store with Properties.Local offers besides: a
+// descriptor of a finished file, which a reader may hand to the kernel. It
+// follows no link and opens only regular files; errors are those of Open.
+type FileOpener interface {
+	OpenFile(ctx context.Context, k Key) (*os.File, error)
 }
 
 // Store is one target. All methods may be called concurrently; all return
