@@ -19,8 +19,9 @@ import (
 type Key string
 
 // Meta are the user metadata of an object: how fsck explains it and a lost
-// journal is rebuilt. Keys are lower case letters, digits and '-'; keys and
-// values together are at most MaxMeta bytes.
+// journal is rebuilt. Keys are lower case letters, digits and '-'; values are
+// any UTF-8 (a driver whose wire takes less encodes them); keys and values
+// together are at most MaxMeta bytes.
 type Meta map[string]string
 
 // MaxMeta bounds the user metadata of one object, in bytes. ext4 with small
@@ -85,25 +86,31 @@ type Store interface {
 	Check(ctx context.Context) error
 
 	// Put publishes o as a whole, durably, or not at all. It never
-	// overwrites: ErrExist when the key is taken, by whomever. Any other
-	// error leaves the outcome unknown; the caller looks with Stat.
+	// overwrites: ErrExist when the key is taken, by whomever, itself
+	// included: a repeated Put whose first answer was lost. Any other error
+	// leaves the outcome unknown; the caller looks with Stat. An error of the
+	// body is wrapped without a kind, and then nothing was published.
 	Put(ctx context.Context, o Object) (Info, error)
 
 	// Stage brings the bytes of o to the store, invisible to every listing,
 	// so that the commit is one short call.
 	Stage(ctx context.Context, o Object) (Staged, error)
 
-	// Stat returns what stands at the key, with Meta. A directory answers
-	// with Dir. ErrNotExist when there is nothing.
+	// Stat returns what stands at the key, with Meta: the proof of a commit
+	// whose answer was lost, so what it says of our own objects is durable.
+	// A directory answers with Dir. ErrNotExist only when Put could publish
+	// there: what is neither file nor directory is a foreign object.
 	Stat(ctx context.Context, k Key) (Info, error)
 
-	// Open reads n bytes from off, to the end when n < 0.
+	// Open reads n bytes from off, to the end when n < 0; past the end there
+	// are none. A directory is ErrNotExist.
 	Open(ctx context.Context, k Key, off, n int64) (io.ReadCloser, error)
 
 	// List calls fn for each child of the directory, in byte order of the
 	// names, from the first name greater than after. "" is the target
-	// itself. A directory that does not exist lists as ErrNotExist. It stops
-	// with fn's error.
+	// itself, which exists even when empty; a directory that does not lists as
+	// ErrNotExist. A name that is both is told twice, the object first. It
+	// stops with fn's error, which it returns as it is.
 	List(ctx context.Context, dir Key, after string, fn func(name string, i Info) error) error
 
 	// Delete removes one object; ErrNotExist when it is not there. Only gc

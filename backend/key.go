@@ -3,6 +3,7 @@ package backend
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // Validate reports ErrKey unless k names an object: no leading or trailing
@@ -37,6 +38,18 @@ func (k Key) Join(name string) Key {
 	return k + "/" + Key(name)
 }
 
+// Validate reports what no store should be asked to hold: a key that is none
+// (ErrKey, limit is Properties.MaxKey) or metadata beyond what all can keep.
+func (o Object) Validate(limit int) error {
+	if err := o.Key.Validate(limit); err != nil {
+		return err
+	}
+	if err := o.Meta.Validate(); err != nil {
+		return fmt.Errorf("put %q: %w", string(o.Key), err)
+	}
+	return nil
+}
+
 // Validate refuses metadata that not every store could keep.
 func (m Meta) Validate() error {
 	size := 0
@@ -44,6 +57,9 @@ func (m Meta) Validate() error {
 		size += len(key) + len(value)
 		if key == "" || strings.Trim(key, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 			return fmt.Errorf("metadata key %q: only a-z, 0-9 and '-' are allowed", key)
+		}
+		if !utf8.ValidString(value) {
+			return fmt.Errorf("metadata %s=%q is not UTF-8", key, value)
 		}
 	}
 	if size > MaxMeta {
