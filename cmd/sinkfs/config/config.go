@@ -1,0 +1,126 @@
+// Package config is the configuration of a mount: one YAML file, every key
+// optional except the target, strict. Flags win over the file, the file over
+// SINKFS_* in the environment.
+package config
+
+import (
+	"errors"
+	"time"
+)
+
+var (
+	// ErrInvalid is the kind of every error in what the user configured.
+	ErrInvalid = errors.New("configuration")
+	// ErrNotBuilt: the target's store is not part of this program.
+	ErrNotBuilt = errors.New("not in this build")
+	// ErrTarget: the target exists in the configuration only.
+	ErrTarget = errors.New("target")
+)
+
+// Size is a number of bytes, written as 128MiB.
+type Size int64
+
+// Duration is a span of time, written as 60s.
+type Duration time.Duration
+
+// FileMode is permission bits, written as 0640.
+type FileMode uint32
+
+// Config is the whole file. The tags are the keys; doc is what the schema
+// says about them.
+type Config struct {
+	Target         string     `yaml:"target" doc:"where finished files go: a path or file:///dir, s3://bucket/prefix, oss://bucket/prefix"`
+	StateDir       string     `yaml:"state_dir" doc:"journal and spool; default per user and target"`
+	SpoolDir       string     `yaml:"spool_dir" doc:"the spool elsewhere than in state_dir"`
+	Mode           string     `yaml:"mode" enum:"streaming,batch" doc:"batch publishes nothing before the end of input"`
+	ReadUnfinished string     `yaml:"read_unfinished" enum:"none,owner,all" doc:"who may read a file that is not finished, by its exact name"`
+	SourceTTL      Duration   `yaml:"source_ttl" doc:"how long a name is kept after all of its bytes are finished and nobody has it open"`
+	Manifests      bool       `yaml:"manifests" doc:"write the manifest of every checkpoint to the target too"`
+	Checkpoint     Checkpoint `yaml:"checkpoint" doc:"when and how pending parts are published"`
+	Control        Control    `yaml:"control" doc:"who may trigger checkpoints"`
+	SinkList       []Sink     `yaml:"sinks" doc:"subtrees of the mount with their own rules; the longest matching path wins"`
+	Store          Store      `yaml:"store" doc:"how a store is reached; secrets by reference only"`
+}
+
+// Checkpoint is when and how pending parts are published.
+type Checkpoint struct {
+	Interval      Duration `yaml:"interval" doc:"time between timer checkpoints; 0 is only when asked"`
+	Timeout       Duration `yaml:"timeout" doc:"of a whole checkpoint, then parts that are not staged go to the next one"`
+	CommitTimeout Duration `yaml:"commit_timeout" doc:"of one part without progress, then it goes on in the background"`
+	Retain        int      `yaml:"retain" doc:"how many checkpoints are remembered with all their parts"`
+	AlarmAfter    Duration `yaml:"alarm_after" doc:"alarm when nothing was published for so long although something waits"`
+}
+
+// Control is who may trigger checkpoints, besides the owner of the mount.
+type Control struct {
+	Group string   `yaml:"group" doc:"name or number of the group of .sinkfs/checkpoint"`
+	Mode  FileMode `yaml:"mode" doc:"permission bits of .sinkfs/checkpoint"`
+}
+
+// Sink is a subtree of the mount.
+type Sink struct {
+	Path        string   `yaml:"path" doc:"directory in the mount, / is all of it"`
+	Kind        string   `yaml:"kind" enum:"stream,file" doc:"stream: files are logs of records; file: each closed file becomes one part"`
+	Format      string   `yaml:"format" enum:"raw" doc:"how records become the bytes of a part"`
+	Bucket      Bucket   `yaml:"bucket" doc:"directory that a part goes to"`
+	Rolling     Rolling  `yaml:"rolling" doc:"when an open part is sealed"`
+	Names       Names    `yaml:"names" doc:"names of part files"`
+	Coalesce    bool     `yaml:"coalesce" doc:"pack the records of several sources into one part"`
+	Temporary   []string `yaml:"temporary" doc:"globs of names that are never published"`
+	Rotated     []string `yaml:"rotated" doc:"globs of names that log rotation makes, never published"`
+	Whole       []string `yaml:"whole" doc:"globs of names that are whole files in a stream sink"`
+	MaxRecord   Size     `yaml:"max_record" doc:"longest record; longer ones are cut and counted"`
+	Torn        string   `yaml:"torn" enum:"publish,deadletter" doc:"what becomes of a last record without its end"`
+	OnUnknown   string   `yaml:"on_unknown" enum:"restage,hold" doc:"what to do when the store lost a staged part: stage it again, or stop and ask"`
+	AllowDelete bool     `yaml:"allow_delete" doc:"finished files may be unlinked through the mount"`
+}
+
+// Bucket chooses the directory that a part goes to.
+type Bucket struct {
+	Assigner string `yaml:"assigner" enum:"datetime,base-path" doc:"default: datetime for streams, base-path for files"`
+	Pattern  string `yaml:"pattern" doc:"of datetime, in the letters of Java's DateTimeFormatter"`
+	Zone     string `yaml:"zone" doc:"time zone of datetime, as in the tz database"`
+}
+
+// Rolling is Flink's rolling policy.
+type Rolling struct {
+	MaxPartSize        Size     `yaml:"max_part_size" doc:"a part ends with the first record past this size"`
+	RolloverInterval   Duration `yaml:"rollover_interval" doc:"longest time that a part is open"`
+	InactivityInterval Duration `yaml:"inactivity_interval" doc:"longest time without a new record"`
+	OnCheckpoint       bool     `yaml:"on_checkpoint" doc:"every checkpoint seals what is open"`
+	CheckInterval      Duration `yaml:"check_interval" doc:"how often the ages are looked at"`
+}
+
+// Names are the names of part files: <prefix>-<instance>-<n><suffix>.
+type Names struct {
+	Prefix string `yaml:"prefix" doc:"first word of the name"`
+	Suffix string `yaml:"suffix" doc:"end of the name, with its dot"`
+}
+
+// Store is how stores are reached.
+type Store struct {
+	S3  S3  `yaml:"s3" doc:"for s3:// targets"`
+	OSS OSS `yaml:"oss" doc:"for oss:// targets"`
+}
+
+// S3 is how an S3 store is reached.
+type S3 struct {
+	Endpoint  string `yaml:"endpoint" doc:"URL of a store that is not Amazon's"`
+	Region    string `yaml:"region" doc:"region of the bucket"`
+	PathStyle bool   `yaml:"path_style" doc:"bucket in the path instead of the host name"`
+}
+
+// OSS is how an Alibaba Cloud OSS store is reached.
+type OSS struct {
+	Endpoint   string `yaml:"endpoint" doc:"endpoint of the bucket"`
+	Region     string `yaml:"region" doc:"region of the bucket"`
+	Accelerate bool   `yaml:"accelerate" doc:"use the transfer acceleration endpoint"`
+	CNAME      bool   `yaml:"cname" doc:"endpoint is a domain of the bucket itself"`
+}
+
+// Override is one value from a flag; it wins over file and environment.
+type Override struct {
+	Key   string // as in the file, dots between: checkpoint.interval
+	Value string
+	Flag  string // for messages: --checkpoint-interval
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/sinkfs/sinkfs/cmd/sinkfs/config"
+	"github.com/sinkfs/sinkfs/lifecycle"
+)
+
+// Exit codes, a contract with scripts. 2 is left out: a Go panic uses it.
+const (
+	codeDone        = 0
+	codeFailed      = 1
+	codeUsage       = 3
+	codeConfig      = 4
+	codeMount       = 5 // no mount there, or mounting failed
+	codeState       = 6 // state directory in use or damaged
+	codeTarget      = 7 // target unreachable or refused
+	codeUnpublished = 8 // stopped with data not yet published
+	codeFsck        = 9 // fsck found something
+)
+
+// exitError is an error that knows with which code the process ends. A nil
+// err ends it silently: everything was said already.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// fail gives err an exit code; a nil err stays nil.
+func fail(code int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{code: code, err: err}
+}
+
+func usagef(format string, args ...any) error {
+	return &exitError{code: codeUsage, err: fmt.Errorf(format, args...)}
+}
+
+// codeOf is the one table from an error to an exit code.
+func codeOf(err error) int {
+	var exit *exitError
+	switch {
+	case err == nil:
+		return codeDone
+	case errors.As(err, &exit):
+		return exit.code
+	case errors.Is(err, config.ErrInvalid), errors.Is(err, config.ErrNotBuilt):
+		return codeConfig
+	case errors.Is(err, lifecycle.ErrState):
+		return codeState
+	case errors.Is(err, lifecycle.ErrTarget), errors.Is(err, config.ErrTarget):
+		return codeTarget
+	}
+	return codeFailed
+}
+
+// message is what stands on stderr: one line, whatever was wrapped.
+func message(err error) string {
+	var exit *exitError
+	if errors.As(err, &exit) && exit.err == nil {
+		return ""
+	}
+	if errors.Is(err, context.DeadlineExceeded) && err.Error() == context.DeadlineExceeded.Error() {
+		return "time ran out"
+	}
+	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })
+	return strings.Join(lines, "; ")
+}
