@@ -44,6 +44,9 @@ func (o Object) Validate(limit int) error {
 	if err := o.Key.Validate(limit); err != nil {
 		return err
 	}
+	if o.Size < 0 {
+		return fmt.Errorf("put %q: %d is no size", string(o.Key), o.Size)
+	}
 	if err := o.Meta.Validate(); err != nil {
 		return fmt.Errorf("put %q: %w", string(o.Key), err)
 	}

@@ -30,6 +30,10 @@ func classify(u use, what string, k backend.Key, err error) error {
 }
 
 func kindOf(u use, err error) error {
+	var body *bodyError
+	if errors.As(err, &body) {
+		return nil // not the store's
+	}
 	for _, kind := range []error{
 		backend.ErrNotExist, backend.ErrExist, backend.ErrPermission, backend.ErrGone,
 		backend.ErrTransient, backend.ErrUnsupported, backend.ErrKey,
@@ -48,8 +52,9 @@ func kindOf(u use, err error) error {
 		// taken away between two calls.
 		return pick(u, backend.ErrNotExist, backend.ErrTransient)
 	case unix.ENOTDIR, unix.ELOOP:
-		// A file or a link stands where the key needs a directory.
-		return pick(u, backend.ErrNotExist, backend.ErrExist)
+		// A file or a link stands where the key needs a directory: no name
+		// below it is possible.
+		return pick(u, backend.ErrNotExist, backend.ErrKey)
 	case unix.EEXIST:
 		return backend.ErrExist
 	case unix.EACCES, unix.EPERM, unix.EROFS:

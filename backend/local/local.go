@@ -30,7 +30,7 @@ type Store struct {
 	path string
 	id   string // "" when the directory takes no identity from us
 	log  *slog.Logger
-	dirs *dirSyncs
+	dirs dirs
 }
 
 var (
@@ -58,7 +58,7 @@ func Open(path string, log *slog.Logger) (*Store, error) {
 	if err := create(abs); err != nil {
 		return nil, err
 	}
-	s := &Store{path: abs, log: log, dirs: newDirSyncs()}
+	s := &Store{path: abs, log: log, dirs: dirs{m: map[dirID]*dirState{}}}
 	dir, err := s.root()
 	if err != nil {
 		return nil, fmt.Errorf("open target: %w", classify(reading, "directory", backend.Key(abs), err))
@@ -86,16 +86,25 @@ func create(path string) error {
 	case err == nil:
 		return syncPath(filepath.Dir(path))
 	case errors.Is(err, unix.EEXIST):
-		st, err := os.Stat(path)
-		if err == nil && !st.IsDir() {
-			return fmt.Errorf("target %s is not a directory, name another: %w", path, backend.ErrUnsupported)
-		}
-		return classify(reading, "target", backend.Key(path), err)
+		return existing(path)
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 		return fmt.Errorf("target %s: its parent directory %s is missing, create it or mount its disk: %w",
 			path, filepath.Dir(path), backend.ErrNotExist)
 	}
 	return classify(writing, "create target", backend.Key(path), err)
+}
+
+func existing(path string) error {
+	st, err := os.Stat(path)
+	if err != nil {
+		return classify(reading, "target", backend.Key(path), err)
+	}
+	if !st.IsDir() {
+		return fmt.Errorf("target %s is not a directory, name another: %w", path, backend.ErrUnsupported)
+	}
+	// Whoever made it may have died before this. Not every user may do it.
+	_ = syncPath(filepath.Dir(path))
+	return nil
 }
 
 func syncPath(path string) error {

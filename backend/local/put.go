@@ -42,8 +42,8 @@ func (s *Store) stage(ctx context.Context, o backend.Object) (*staged, error) {
 	if err := checkKey(o.Key); err != nil {
 		return nil, err
 	}
-	if err := o.Meta.Validate(); err != nil {
-		return nil, fmt.Errorf("write %q: %w", string(o.Key), err)
+	if err := o.Validate(maxKey); err != nil {
+		return nil, err
 	}
 	f, err := s.nameless(o.Key)
 	if err != nil {
@@ -96,14 +96,14 @@ func fill(ctx context.Context, f *os.File, o backend.Object) (backend.Info, erro
 func copyBody(ctx context.Context, f *os.File, o backend.Object) (uint32, error) {
 	body, err := o.Open()
 	if err != nil {
-		return 0, fmt.Errorf("open body: %w", err)
+		return 0, &bodyError{err}
 	}
 	defer body.Close()
 	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
 	// Hiding ReadFrom and WriteTo keeps the copy in pieces: the context is
 	// looked at and the sum taken between them.
 	n, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(f, sum)},
-		io.LimitReader(ctxReader{ctx, body}, o.Size+1), make([]byte, min(copyBuffer, o.Size+1)))
+		bodyReader{ctx, io.LimitReader(body, o.Size+1)}, make([]byte, min(copyBuffer, o.Size+1)))
 	if err != nil {
 		return 0, err
 	}
@@ -113,26 +113,53 @@ func copyBody(ctx context.Context, f *os.File, o backend.Object) (uint32, error)
 	return sum.Sum32(), nil
 }
 
+// bodyError keeps an errno of the body from being taken for one of the store.
+type bodyError struct{ err error }
+
+func (e *bodyError) Error() string { return "body: " + e.err.Error() }
+func (e *bodyError) Unwrap() error { return e.err }
+
+type bodyReader struct {
+	ctx context.Context //nolint:containedctx // it ends the reads of one call
+	r   io.Reader
+}
+
+func (b bodyReader) Read(p []byte) (int, error) {
+	if err := b.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := b.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = &bodyError{err}
+	}
+	return n, err
+}
+
 // describe sets attributes in the one order that works: chown takes set-id
 // bits away, and a mode without write permission forbids setxattr.
 func describe(f *os.File, i backend.Info) error {
+	fd := int(f.Fd())
 	attr, err := objectInfo{Meta: i.Meta, Checksum: i.Checksum, Mode: i.Mode, UID: i.UID, GID: i.GID}.encode()
 	if err != nil {
 		return err
 	}
-	if err := unix.Fsetxattr(int(f.Fd()), objectAttr, attr, 0); err != nil {
+	if err := unix.Fsetxattr(fd, objectAttr, attr, 0); err != nil {
 		return fmt.Errorf("setxattr: %w", err)
-	}
-	err = unix.Fchown(int(f.Fd()), int(i.UID), int(i.GID))
-	if err != nil && !(errors.Is(err, unix.EPERM) && os.Geteuid() != 0) {
-		return fmt.Errorf("chown: %w", err)
 	}
 	// Owner-readable whatever the writer said: a mount that is not root must
 	// be able to read the attribute back. Stat gives the writer's own mode.
-	if err := unix.Fchmod(int(f.Fd()), i.Mode|0o400); err != nil {
+	mode := i.Mode | 0o400
+	err = unix.Fchown(fd, int(i.UID), int(i.GID))
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EINVAL):
+		mode &= 0o777 // not root, or root of a namespace: never set-id for ourselves
+	case err != nil:
+		return fmt.Errorf("chown: %w", err)
+	}
+	if err := unix.Fchmod(fd, mode); err != nil {
 		return fmt.Errorf("chmod: %w", err)
 	}
-	t := unix.NsecToTimespec(i.ModTime.UnixNano())
+	t := unix.Timespec{Sec: i.ModTime.Unix(), Nsec: int64(i.ModTime.Nanosecond())}
 	if err := unix.UtimesNanoAt(unix.AT_FDCWD, procPath(f), []unix.Timespec{t, t}, 0); err != nil {
 		return fmt.Errorf("set times: %w", err)
 	}
@@ -202,12 +229,10 @@ func (st *staged) link(dir *os.File, name string) error {
 	if st.linked {
 		return nil // an earlier Commit got so far and failed to sync
 	}
-	id, err := idOf(dir)
-	if err != nil {
+	if err := st.store.dirs.making(dir); err != nil {
 		return err
 	}
-	st.store.dirs.making(id)
-	err = unix.Linkat(unix.AT_FDCWD, procPath(st.file), int(dir.Fd()), name, unix.AT_SYMLINK_FOLLOW)
+	err := unix.Linkat(unix.AT_FDCWD, procPath(st.file), int(dir.Fd()), name, unix.AT_SYMLINK_FOLLOW)
 	if err != nil {
 		return fmt.Errorf("link: %w", err)
 	}
@@ -236,7 +261,7 @@ func (st *staged) close() {
 
 // makeDir opens the directory of a key and makes what is missing of it.
 func (s *Store) makeDir(root *os.File, key backend.Key) (*os.File, error) {
-	dir, err := openBeneath(root, string(key), unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	dir, err := openDir(root, key)
 	if !errors.Is(err, unix.ENOENT) || key == "" {
 		return dir, err
 	}
@@ -246,36 +271,12 @@ func (s *Store) makeDir(root *os.File, key backend.Key) (*os.File, error) {
 		return nil, err
 	}
 	defer parent.Close()
-	id, err := idOf(parent)
-	if err != nil {
+	if err := s.dirs.making(parent); err != nil {
 		return nil, err
 	}
-	s.dirs.making(id)
 	err = unix.Mkdirat(int(parent.Fd()), name, 0o755)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, fmt.Errorf("mkdir %q: %w", string(key), err)
 	}
-	made := err == nil
-	dir, err = openBeneath(parent, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
-	if err != nil || !made {
-		return dir, err
-	}
-	if id, err = idOf(dir); err != nil {
-		_ = dir.Close()
-		return nil, err
-	}
-	s.dirs.setKnown(id, false)
-	return dir, nil
-}
-
-type ctxReader struct {
-	ctx context.Context //nolint:containedctx // it ends the reads of one call
-	r   io.Reader
-}
-
-func (c ctxReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
+	return openDir(parent, backend.Key(name))
 }

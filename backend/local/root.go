@@ -61,12 +61,16 @@ func openBeneath(dir *os.File, name string, flags int, mode uint32) (*os.File, e
 	}
 }
 
+func openDir(dir *os.File, name backend.Key) (*os.File, error) {
+	return openBeneath(dir, string(name), unix.O_RDONLY|unix.O_DIRECTORY, 0)
+}
+
 // deepest opens the deepest directory on the way to dir that exists. A file
 // made there can be linked anywhere below without the directories between
 // being visible before the commit.
 func deepest(root *os.File, dir backend.Key) (*os.File, error) {
 	for {
-		f, err := openBeneath(root, string(dir), unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		f, err := openDir(root, dir)
 		if !errors.Is(err, unix.ENOENT) || dir == "" {
 			return f, err
 		}
@@ -74,27 +78,10 @@ func deepest(root *os.File, dir backend.Key) (*os.File, error) {
 	}
 }
 
-// openParent opens the directory of a key for reading or deleting in it.
-func (s *Store) openParent(k backend.Key) (*os.File, string, error) {
-	root, err := s.root()
-	if err != nil {
-		return nil, "", err
-	}
-	defer root.Close()
-	dir, name := k.Split()
-	f, err := openBeneath(root, string(dir), unix.O_RDONLY|unix.O_DIRECTORY, 0)
-	return f, name, err
-}
-
 // find opens what stands at k as an O_PATH descriptor, which touches nothing:
 // opening a fifo would block or wake its writer, a device may act.
-func (s *Store) find(k backend.Key) (*os.File, unix.Stat_t, error) {
+func find(root *os.File, k backend.Key) (*os.File, unix.Stat_t, error) {
 	var st unix.Stat_t
-	root, err := s.root()
-	if err != nil {
-		return nil, st, err
-	}
-	defer root.Close()
 	f, err := openBeneath(root, string(k), unix.O_PATH|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, st, err

@@ -1,0 +1,106 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sinkfs/sinkfs/backend"
+)
+
+// List reads the directory once and looks at each entry as it is asked for.
+func (s *Store) List(ctx context.Context, dir backend.Key, after string, fn func(string, backend.Info) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if dir != "" {
+		if err := checkKey(dir); err != nil {
+			return err
+		}
+	}
+	f, names, err := s.names(dir)
+	if err != nil {
+		return classify(reading, "list", dir, err)
+	}
+	defer f.Close()
+	slices.Sort(names)
+	first, found := slices.BinarySearch(names, after)
+	if found {
+		first++
+	}
+	for _, name := range names[first:] {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		err := unix.Fstatat(int(f.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if errors.Is(err, unix.ENOENT) {
+			continue // it went since the names were read
+		}
+		if err != nil {
+			return classify(reading, "list", dir.Join(name), err)
+		}
+		if err := fn(name, infoOf(dir.Join(name), &st)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) names(dir backend.Key) (*os.File, []string, error) {
+	root, err := s.root()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer root.Close()
+	f, err := openDir(root, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		_ = f.Close()
+		return nil, nil, err
+	}
+	return f, names, nil
+}
+
+// Delete removes a file durably; directories stay, even when empty.
+func (s *Store) Delete(ctx context.Context, k backend.Key) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := checkKey(k); err != nil {
+		return err
+	}
+	return classify(reading, "delete", k, s.remove(k))
+}
+
+func (s *Store) remove(k backend.Key) error {
+	root, err := s.root()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	parent, name := k.Split()
+	dir, err := openDir(root, parent)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	var st unix.Stat_t
+	if err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	if err := mustBeFile(&st); err != nil {
+		return err
+	}
+	if err := unix.Unlinkat(int(dir.Fd()), name, 0); err != nil {
+		return err
+	}
+	_, err = s.dirs.sync(dir)
+	return err
+}
