@@ -1,83 +1,186 @@
 // Package catalog is what readers of a mount see: the finished files of the
 // target, whoever made them, and the directories between.
 //
-// A finished file never changes, so what is once known of it is kept; what is
-// absent may appear at any time, so that is believed only for a moment, and
-// our own commits are known at once.
+// The bytes of a finished file never change. Names do: others publish and
+// delete, so what a remote store said of a name is believed for a while, and
+// our own commits are known at once. A local store is simply asked.
 package catalog
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sinkfs/sinkfs/backend"
 )
 
+// The names that the mount itself uses, hidden from every listing: the first
+// in each directory, the second at the top, where manifests are.
+const (
+	controlName  = ".sinkfs"
+	manifestName = "_sinkfs"
+)
+
 // Options of a catalog. Zero values are the defaults.
 type Options struct {
-	MaxAge time.Duration // how long a listing or an absence is believed; default 1 s, local stores 0
-	Log    *slog.Logger
+	// MaxAge is how long a listing, a directory or an absence of a remote
+	// store is believed: 1 s by default. Local stores are asked each time.
+	MaxAge time.Duration
+	// FileAge is the same for a finished file of ours: 1 min by default. It
+	// can only go; while the store is down, it is believed for longer.
+	FileAge time.Duration
+	// Timeout is how long a remote store may make no progress: 10 s by
+	// default.
+	Timeout time.Duration
+	Log     *slog.Logger
 }
 
 // Catalog answers readers. Safe for concurrent use.
 type Catalog struct {
 	store  backend.Store
-	local  bool
-	maxAge time.Duration
-	log    *slog.Logger
+	opener backend.FileOpener // nil for remote stores
+	o      Options
+
+	entries  entries
+	listings listings
+	health   health
+	stats    flights[backend.Info]
+	lists    flights[*listing]
+	ahead    atomic.Int64 // bytes of readahead buffers in use
 }
 
 // New returns the catalog of a store.
 func New(store backend.Store, o Options) *Catalog {
-	return &Catalog{store: store, local: store.Properties().Local, maxAge: o.MaxAge, log: o.Log}
+	if o.MaxAge == 0 {
+		o.MaxAge = time.Second
+	}
+	if o.FileAge == 0 {
+		o.FileAge = time.Minute
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 10 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Catalog{store: store, o: o}
+	if store.Properties().Local {
+		c.opener, _ = store.(backend.FileOpener)
+	}
+	c.health.patience = o.Timeout
+	c.health.log = o.Log
+	return c
 }
 
 // Stat returns the finished file or the directory at k; "" is the target
-// itself, always a directory.
+// itself, always a directory. ErrNotExist when there is neither. While a
+// remote store is down it answers from memory or with ErrTransient, at once.
 func (c *Catalog) Stat(ctx context.Context, k backend.Key) (backend.Info, error) {
 	if k == "" {
 		return backend.Info{Dir: true}, nil
 	}
-	return c.store.Stat(ctx, k)
+	if c.opener != nil {
+		return c.store.Stat(ctx, k)
+	}
+	now := time.Now()
+	last, known := c.entries.get(k)
+	if known && now.Before(last.until) {
+		return last.answer(k)
+	}
+	if info, err, known := c.listings.stat(k, now.Add(-c.o.MaxAge)); known {
+		return info, err
+	}
+	if err := c.health.allow(now); err != nil {
+		if known && last.info.Owned {
+			return last.info, nil
+		}
+		return backend.Info{}, fmt.Errorf("stat %q: %w", string(k), err)
+	}
+	info, err := c.stats.do(ctx, k, func(ctx context.Context) (backend.Info, error) {
+		ctx, cancel := context.WithTimeoutCause(ctx, c.o.Timeout, errSilent)
+		defer cancel()
+		info, err := c.store.Stat(ctx, k)
+		err = because(ctx, err)
+		c.health.note(err)
+		return info, err
+	}, func(info backend.Info, err error) { c.learn(k, info, err) })
+	if known && last.info.Owned && failed(err) && ctx.Err() == nil {
+		return last.info, nil
+	}
+	return info, err
 }
 
-// List calls fn for each finished file and directory in dir, in byte order
-// of the names, from the first name greater than after.
-func (c *Catalog) List(ctx context.Context, dir backend.Key, after string, fn func(name string, i backend.Info) error) error {
-	return c.store.List(ctx, dir, after, fn)
+// learn remembers what a store said of a name.
+func (c *Catalog) learn(k backend.Key, info backend.Info, err error) {
+	switch now := time.Now(); {
+	case err == nil && info.Owned:
+		c.entries.put(k, entry{info: info, until: now.Add(c.o.FileAge)})
+	case err == nil:
+		c.entries.put(k, entry{info: info, until: now.Add(c.o.MaxAge)})
+	case errors.Is(err, backend.ErrNotExist):
+		c.entries.put(k, entry{absent: true, until: now.Add(c.o.MaxAge)})
+	}
 }
 
 // Exists answers from memory only and never touches the store: whether it is
-// known, and if so, whether k exists.
-func (c *Catalog) Exists(backend.Key) (known, exists bool) { return false, false }
+// known, and if so, whether a file or directory is at k. Of a local store
+// nothing is known: Stat is as cheap.
+func (c *Catalog) Exists(k backend.Key) (known, exists bool) {
+	now := time.Now()
+	if last, ok := c.entries.get(k); ok && now.Before(last.until) {
+		return true, !last.absent
+	}
+	if c.opener != nil {
+		return false, false
+	}
+	return c.listings.exists(k, now.Add(-c.o.MaxAge))
+}
 
 // Published tells of a commit of our own: readers see it at once.
-func (c *Catalog) Published(backend.Info) {}
+func (c *Catalog) Published(i backend.Info) {
+	c.changed(i.Key)
+	c.health.note(nil)
+	if c.opener == nil {
+		c.learn(i.Key, i, nil)
+	}
+}
 
 // Deleted tells that our own process deleted k.
-func (c *Catalog) Deleted(backend.Key) {}
-
-// File is a finished file, open for reading. Safe for concurrent use.
-type File struct{}
-
-// Open opens the finished file at k.
-func (c *Catalog) Open(context.Context, backend.Key) (*File, error) {
-	return nil, errors.ErrUnsupported
+func (c *Catalog) Deleted(k backend.Key) {
+	c.changed(k)
+	if c.opener == nil {
+		c.learn(k, backend.Info{}, backend.ErrNotExist)
+	}
 }
 
-// ReadAt fills p from off; fewer bytes only at the end of the file, and then
-// without an error.
-func (f *File) ReadAt(_ context.Context, _ []byte, _ int64) (int, error) {
-	return 0, errors.ErrUnsupported
+// changed forgets what may be wrong now: of k, and of the directories above,
+// which come and go with the names in them. Answers under way are older.
+func (c *Catalog) changed(k backend.Key) {
+	for {
+		c.stats.forget(k)
+		c.entries.forget(k)
+		if k == "" {
+			return
+		}
+		k, _ = k.Split()
+		c.lists.forget(k)
+		c.listings.forget(k)
+	}
 }
 
-// Info is what was known of the file when it was opened.
-func (f *File) Info() backend.Info { return backend.Info{} }
+// hidden tells whether a name in dir belongs to the mount itself.
+func hidden(dir backend.Key, name string) bool {
+	return name == controlName || dir == "" && name == manifestName
+}
 
-// Fd returns the descriptor of a file of a local store, valid until Close.
-func (f *File) Fd() (uintptr, bool) { return 0, false }
-
-// Close ends the readahead and waits for it.
-func (f *File) Close() error { return nil }
+// nameIn cuts the directory off a key that was listed in it.
+func nameIn(dir, k backend.Key) string {
+	if dir == "" {
+		return string(k)
+	}
+	return strings.TrimPrefix(string(k), string(dir)+"/")
+}
