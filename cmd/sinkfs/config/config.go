@@ -3,32 +3,10 @@
 // SINKFS_* in the environment.
 package config
 
-import (
-	"errors"
-	"time"
-)
-
-var (
-	// ErrInvalid is the kind of every error in what the user configured.
-	ErrInvalid = errors.New("configuration")
-	// ErrNotBuilt: the target's store is not part of this program.
-	ErrNotBuilt = errors.New("not in this build")
-	// ErrTarget: the target exists in the configuration only.
-	ErrTarget = errors.New("target")
-)
-
-// Size is a number of bytes, written as 128MiB.
-type Size int64
-
-// Duration is a span of time, written as 60s.
-type Duration time.Duration
-
-// FileMode is permission bits, written as 0640.
-type FileMode uint32
-
 // Config is the whole file. The tags are the keys; doc is what the schema
 // says about them.
 type Config struct {
+	origin         origin     // where each value was set
 	Target         string     `yaml:"target" doc:"where finished files go: a path or file:///dir, s3://bucket/prefix, oss://bucket/prefix"`
 	StateDir       string     `yaml:"state_dir" doc:"journal and spool; default per user and target"`
 	SpoolDir       string     `yaml:"spool_dir" doc:"the spool elsewhere than in state_dir"`
@@ -116,11 +94,4 @@ type OSS struct {
 	Region     string `yaml:"region" doc:"region of the bucket"`
 	Accelerate bool   `yaml:"accelerate" doc:"use the transfer acceleration endpoint"`
 	CNAME      bool   `yaml:"cname" doc:"endpoint is a domain of the bucket itself"`
-}
-
-// Override is one value from a flag; it wins over file and environment.
-type Override struct {
-	Key   string // as in the file, dots between: checkpoint.interval
-	Value string
-	Flag  string // for messages: --checkpoint-interval
 }
