@@ -1,6 +1,7 @@
 package local_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/backend/backendtest"
 	"github.com/sinkfs/sinkfs/backend/local"
+	"github.com/sinkfs/sinkfs/internal/testfs"
 )
 
 func open(t *testing.T, dir string) *local.Store {
@@ -37,5 +39,30 @@ func target(t *testing.T, dir string) backendtest.Target {
 }
 
 func TestStore(t *testing.T) {
-	backendtest.Run(t, func(t *testing.T) backendtest.Target { return target(t, t.TempDir()) })
+	testfs.Each(t, func(t *testing.T, dir string) {
+		backendtest.Run(t, func(t *testing.T) backendtest.Target {
+			t.Helper()
+			dir, err := os.MkdirTemp(dir, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return target(t, dir)
+		})
+	})
+}
+
+func put(t *testing.T, s *local.Store, k backend.Key, body string) backend.Info {
+	t.Helper()
+	info, err := s.Put(t.Context(), object(k, []byte(body)))
+	if err != nil {
+		t.Fatalf("Put(%q) = %v", k, err)
+	}
+	return info
+}
+
+func wantKind(t *testing.T, what string, err, kind error) {
+	t.Helper()
+	if !errors.Is(err, kind) {
+		t.Errorf("%s = %v, want %v", what, err, kind)
+	}
 }
