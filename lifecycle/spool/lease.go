@@ -10,7 +10,9 @@ import (
 // Idle reports whether nobody can write to the file: nil, or ErrBusy when a
 // descriptor open for writing or a writable mapping lives anywhere, be it one
 // that only the kernel knows or this process's own. Somebody may come the
-// moment after: who must not, is the caller's to keep out.
+// moment after: who must not, is the caller's to keep out. On overlayfs a
+// mapping whose descriptors are all closed is not seen: the kernel counts it on
+// the file beneath.
 func (n *Node) Idle() error {
 	if n.isDir() {
 		return n.fail("lease", unix.EISDIR)

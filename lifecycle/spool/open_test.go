@@ -21,7 +21,7 @@ import (
 // open opens the spool in dir until the test ends or it is closed.
 func open(t testing.TB, dir string) *spool.Tree {
 	t.Helper()
-	tree, err := spool.Open(dir, slog.New(slog.DiscardHandler))
+	tree, err := spool.Open(dir, discard())
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
@@ -67,11 +67,9 @@ func add(t testing.TB, n *spool.Node, s string) {
 	if err != nil {
 		t.Fatalf("open node: %v", err)
 	}
-	if _, err := f.WriteString(s); err != nil {
+	_, err = f.WriteString(s)
+	if err := errors.Join(err, f.Close()); err != nil {
 		t.Fatalf("write: %v", err)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatalf("close node: %v", err)
 	}
 }
 
@@ -244,7 +242,7 @@ func TestOpenRefusesWhatIsNotOurs(t *testing.T) {
 			add(t, create(t, tree, tree.Root(), "a.log", spool.Stream), "a")
 			must(t, tree.Close())
 			must(t, c.make(filepath.Join(dir, "tree")))
-			tree, err := spool.Open(dir, slog.New(slog.DiscardHandler))
+			tree, err := spool.Open(dir, discard())
 			if err == nil {
 				must(t, tree.Close())
 			}
@@ -259,11 +257,11 @@ func TestOpenRefusesWhatIsNotOurs(t *testing.T) {
 func TestOpenRefusesForeignDirectories(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.Chown(dir, 65534, 65534))
-	_, err := spool.Open(dir, slog.New(slog.DiscardHandler))
+	_, err := spool.Open(dir, discard())
 	wantErr(t, err, unix.EPERM)
 	must(t, os.Chown(dir, 0, 0))
 	must(t, os.Chmod(dir, 0o777))
-	_, err = spool.Open(dir, slog.New(slog.DiscardHandler))
+	_, err = spool.Open(dir, discard())
 	wantErr(t, err, unix.EPERM)
 	must(t, os.Chmod(dir, 0o755))
 	open(t, dir)
@@ -277,7 +275,7 @@ func TestOpenRefusesWithoutAttributes(t *testing.T) {
 	dir := t.TempDir()
 	must(t, unix.Mount("ramfs", dir, "ramfs", 0, "mode=0700"))
 	t.Cleanup(func() { must(t, unix.Unmount(dir, 0)) })
-	_, err := spool.Open(dir, slog.New(slog.DiscardHandler))
+	_, err := spool.Open(dir, discard())
 	wantErr(t, err, spool.ErrUnsupported)
 	if err != nil && !strings.Contains(err.Error(), "spool_dir") {
 		t.Errorf("error %q says not what to do", err)
@@ -348,3 +346,5 @@ func TestFullDisk(t *testing.T) {
 		})
 	}
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -62,6 +62,10 @@ func (t *Tree) probeFD(fd int) error {
 	_, err := unix.IoctlGetUint32(fd, fsIocGetversion)
 	t.fs.versions = err == nil
 	t.fs.ownGen = !t.fs.versions && fs.Type != unix.TMPFS_MAGIC
+	if fs.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		t.log.Warn("spool is on overlayfs, which hides writable mappings of closed files: what they write after their file was published is lost",
+			slog.String("dir", t.dir))
+	}
 
 	err = unix.Fsetxattr(fd, attrName+".probe", make([]byte, maxAttr), 0)
 	if err == nil {

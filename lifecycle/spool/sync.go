@@ -28,8 +28,8 @@ func raise(a *atomic.Uint64, to uint64) {
 // Sync makes durable what was written to the file before the call, its
 // attributes, and its name with the directories above it; only the bytes when
 // nothing else has changed. A file whose sync has failed once fails until the
-// spool is opened again, since the kernel tells of lost bytes only once; except
-// for want of space, which loses none.
+// spool is opened again: the kernel tells of lost bytes only once, and also
+// when the disk beneath had no room for them.
 func (n *Node) Sync() error {
 	if !n.isDir() {
 		if err := n.syncFile(); err != nil {
@@ -55,10 +55,8 @@ func (n *Node) syncFile() error {
 			sync = unix.Fdatasync
 		}
 		if err := sync(fd); err != nil {
-			if !full(err) {
-				n.failed.Store(&err)
-				n.t.hurt.Store(true)
-			}
+			n.failed.Store(&err)
+			n.t.hurt.Store(true)
 			return err
 		}
 		raise(&n.metaSynced, at)
