@@ -1,63 +1,281 @@
-// Package journal keeps the typed records that must survive a crash.
 package journal
 
 import (
 	"errors"
-	"io"
+	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/sys/unix"
 )
 
 // Options configure Open.
 type Options struct {
-	Dir     string       // owned by the journal
+	Dir     string       // owned by the journal, made when missing
 	Log     *slog.Logger // nil: slog.Default
-	MinFree int64        // bytes to leave free on the disk; 0: a safe default
+	MinFree int64        // bytes that a write leaves free on the disk; 0: a safe default
 }
 
-// Journal is an open journal.
-type Journal struct{}
+// Badger is killed by SIGBUS when the disk is full: it fills sparse mapped
+// files. openFree is what it may fill in one go (a log and its table, twice);
+// the reserve is for the other writers on the disk, who do not ask.
+const (
+	openFree       = 4 * memTable
+	defaultReserve = 16 << 20
+)
 
-// Report is what Verify found.
-type Report struct {
-	Seq       uint64         `json:"seq"`        // newest transaction
-	Hash      string         `json:"hash"`       // of the chain up to Seq
-	AnchorSeq uint64         `json:"anchor_seq"` // transaction the anchor names
-	Records   map[string]int `json:"records"`    // live records by type
-	Bytes     int64          `json:"bytes"`      // on disk
+// openedName is a file that is there while Badger has the database open: a
+// write-ahead log must be there too, then. Removing it takes no space.
+const openedName = "open"
+
+// Journal is an open journal. Its methods may be called concurrently, but for
+// Close.
+type Journal struct {
+	dir      string
+	db       *badger.DB
+	lock     *os.File
+	codec    codec
+	writer   *writer
+	empty    bool
+	requests chan *request
+	stopped  chan struct{} // the writer is gone
+
+	mu     sync.RWMutex // held shared while a request is handed over
+	closed bool
 }
 
-var errStub = errors.New("journal: not there yet")
+// Open opens the journal in o.Dir, making it when it is brand new. It proves
+// first that nothing acknowledged before the anchor is missing; see the
+// package comment for what else is noticed. Its errors are ErrLocked,
+// ErrDamaged, ErrBehind, ErrVersion and ErrFull.
+func Open(o Options) (*Journal, error) {
+	o = o.withDefaults()
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	lock, err := lockDir(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	j := &Journal{
+		dir: o.Dir, lock: lock, codec: newCodec(),
+		requests: make(chan *request, maxGroup), stopped: make(chan struct{}),
+	}
+	if err := j.open(o); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	go func() {
+		defer close(j.stopped)
+		j.writer.run(j.requests)
+	}()
+	return j, nil
+}
 
-// Open opens the journal in o.Dir, making it if it is brand new.
-func Open(o Options) (*Journal, error) { return nil, errStub }
+func (o Options) withDefaults() Options {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.MinFree == 0 {
+		o.MinFree = openFree + defaultReserve
+	}
+	return o
+}
 
-// Empty says that no record was ever written.
-func (j *Journal) Empty() bool { return true }
+func (j *Journal) open(o Options) error {
+	s, err := takeSurvey(o.Dir)
+	if err != nil {
+		return err
+	}
+	if err := checkFree(o.Dir, min(o.MinFree, openFree)); err != nil {
+		return err
+	}
+	if !s.brandNew() {
+		if err := setAside(o.Dir); err != nil {
+			return fmt.Errorf("journal: copy what opening changes to %s: %w", filepath.Join(o.Dir, asideName), err)
+		}
+	}
+	db := filepath.Join(o.Dir, dbName)
+	if j.db, err = openStore(db, o.Log); err != nil {
+		return err
+	}
+	st, err := examine(j.db, s)
+	if err != nil {
+		return errors.Join(err, s.remember(o.Dir, err), j.closeStore())
+	}
+	j.empty = st.head.seq == 0
+	j.writer = &writer{
+		dir: o.Dir, db: j.db, head: st.head, anchored: st.head.seq, pruned: st.pruned, nextSet: st.head.nextSet,
+		room: func() error { return checkFree(o.Dir, o.MinFree) },
+	}
+	if err := j.settle(db, st); err != nil {
+		return errors.Join(err, j.closeStore())
+	}
+	return nil
+}
 
-// Load calls fn with every live record: the Instance first, then Counter,
-// Source, Checkpoint and Part records, each in order of identity.
-func (j *Journal) Load(fn func(Record) error) error { return errStub }
+// settle makes what was found the new footing: nothing before it is needed.
+func (j *Journal) settle(db string, st state) error {
+	if err := errors.Join(syncDir(db), syncDir(j.dir)); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	if err := anchorAt(st.head).write(j.dir); err != nil {
+		return err
+	}
+	if err := replaceFile(filepath.Join(j.dir, openedName), nil); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	if err := settleAside(j.dir); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	if len(st.orphans) == 0 {
+		return nil
+	}
+	sweep := &request{done: make(chan error, 1)}
+	for _, key := range st.orphans {
+		sweep.ops = append(sweep.ops, op{key: key})
+	}
+	if err := j.writer.write([]*request{sweep}); err != nil && !errors.Is(err, ErrFull) {
+		return err
+	}
+	return nil
+}
 
-// Write makes rs durable, in order.
-func (j *Journal) Write(rs ...Record) error { return errStub }
+// remember moves the anchor to the newest head that the raw files held, when
+// Badger opened without it: Badger has cut the evidence off by now, and the
+// next Open must fail too.
+func (s survey) remember(dir string, err error) error {
+	h := s.newest()
+	if !errors.Is(err, ErrBehind) || s.anchor == nil || h.seq <= s.anchor.Seq {
+		return nil
+	}
+	return anchorAt(h).write(dir)
+}
 
-// Mark is Write, and moves the anchor to this point.
-func (j *Journal) Mark(rs ...Record) error { return errStub }
+// closeStore closes Badger, which removes its write-ahead log.
+func (j *Journal) closeStore() error {
+	if err := os.Remove(filepath.Join(j.dir, openedName)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return errors.Join(syncDir(j.dir), j.db.Close())
+}
 
-// Close releases the journal.
-func (j *Journal) Close() error { return nil }
+// lockDir takes the directory for this process.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.Open(dir) //nolint:gosec // in the state directory
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	switch {
+	case err == nil:
+		return f, nil
+	case errors.Is(err, unix.EWOULDBLOCK):
+		err = fmt.Errorf("%w: another process has %s open: stop it first, or ask it", ErrLocked, dir)
+	default:
+		err = fmt.Errorf("journal: lock %s: %w", dir, err)
+	}
+	return nil, errors.Join(err, f.Close())
+}
 
-// Size is the number of bytes the journal takes on disk.
-func (j *Journal) Size() int64 { return 0 }
+// checkFree is nil while the disk of dir has at least want bytes free. Root's
+// reserve counts for root: the journal is what it is kept for.
+func checkFree(dir string, want int64) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return fmt.Errorf("journal: statfs %s: %w", dir, err)
+	}
+	blocks := st.Bavail
+	if os.Geteuid() == 0 {
+		blocks = st.Bfree
+	}
+	free := int64(blocks) * st.Bsize //nolint:gosec // below 2^63
+	if free >= want {
+		return nil
+	}
+	return fmt.Errorf("%w: %d bytes are free for %s, %d are needed: free some space: %w", ErrFull, free, dir, want, unix.ENOSPC)
+}
 
-// Verify checks the journal in dir, which no process may have open.
-func Verify(dir string) (Report, error) { return Report{}, errStub }
+// Empty says that no record was ever written before this Open.
+func (j *Journal) Empty() bool { return j.empty }
 
-// Dump writes every live record as a JSON line {"type", "record"}.
-func Dump(dir string, w io.Writer) error { return errStub }
+// Write makes rs durable, in order, before it returns. Concurrent calls share
+// a sync. A crash leaves all of rs or none when they fit into one transaction
+// (some 3,000 records or 400 KiB), else a prefix of them: the last is in the
+// last transaction. ErrFull can be tried again; after any other error the
+// journal is broken and every later Write returns ErrBroken.
+func (j *Journal) Write(rs ...Record) error { return j.write(rs, false) }
 
-// Backup writes a portable copy that Restore reads.
-func Backup(dir string, w io.Writer) error { return errStub }
+// Mark is Write, and then moves the anchor to this point: from here on a
+// journal without rs is recognised as too old.
+func (j *Journal) Mark(rs ...Record) error { return j.write(rs, true) }
 
-// Restore replaces the journal in dir by a backup.
-func Restore(dir string, r io.Reader) error { return errStub }
+func (j *Journal) write(rs []Record, mark bool) error {
+	ops, err := j.codec.encode(rs)
+	if err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	if err := j.submit(&request{ops: ops, mark: mark, done: done}); err != nil {
+		return err
+	}
+	return <-done
+}
+
+func (j *Journal) submit(r *request) error {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	if j.closed {
+		return ErrClosed
+	}
+	j.requests <- r
+	return nil
+}
+
+// Close waits for writes under way, moves the anchor to the end and releases
+// the journal. Closing twice is harmless.
+func (j *Journal) Close() error {
+	j.mu.Lock()
+	if j.closed {
+		j.mu.Unlock()
+		return nil
+	}
+	j.closed = true
+	close(j.requests)
+	j.mu.Unlock()
+	<-j.stopped
+
+	var err error
+	if w := j.writer; w.broken == nil {
+		err = w.moveAnchor()
+	}
+	if err := errors.Join(err, j.closeStore(), j.lock.Close()); err != nil {
+		return fmt.Errorf("journal: close: %w", err)
+	}
+	return nil
+}
+
+// Size is the number of bytes that the journal and its copies take on disk.
+func (j *Journal) Size() int64 { return diskSize(j.dir) }
+
+func diskSize(dir string) int64 {
+	var total int64
+	// files come and go while we look: what cannot be seen takes no space
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil //nolint:nilerr // see above
+		}
+		fi, err := d.Info()
+		if err != nil {
+			return nil //nolint:nilerr // see above
+		}
+		if st, ok := fi.Sys().(*unix.Stat_t); ok {
+			total += st.Blocks * 512
+		}
+		return nil
+	})
+	return total
+}

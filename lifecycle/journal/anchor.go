@@ -1,0 +1,102 @@
+package journal
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+const (
+	anchorName    = "anchor"
+	formatVersion = 1
+)
+
+// anchor names a point of the chain, in a file that Badger never touches:
+// whatever the journal forgets, it must not be older than this.
+type anchor struct {
+	Version int    `json:"version"`
+	Seq     uint64 `json:"seq"`
+	Hash    string `json:"hash"`
+	Sum     string `json:"sum"`
+}
+
+func anchorAt(h head) anchor {
+	return anchor{Version: formatVersion, Seq: h.seq, Hash: hex.EncodeToString(h.hash[:])}
+}
+
+func (a anchor) sum() string {
+	s := checksum([]byte(anchorName), fmt.Appendf(nil, "%d %d %s", a.Version, a.Seq, a.Hash))
+	return hex.EncodeToString(s[:])
+}
+
+// readAnchor returns nil when there is none.
+func readAnchor(dir string) (*anchor, error) {
+	path := filepath.Join(dir, anchorName)
+	b, err := os.ReadFile(path) //nolint:gosec // in the state directory
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("journal: read the anchor: %w", err)
+	}
+	var a anchor
+	if err := json.Unmarshal(bytes.TrimSpace(b), &a); err != nil || a.Sum != a.sum() {
+		return nil, damaged("the anchor %s is altered", path)
+	}
+	if a.Version > formatVersion {
+		return nil, newer(a.Version)
+	}
+	return &a, nil
+}
+
+// write puts a in place of the anchor in dir: an old or the new one is there
+// at every instant, and the new one is durable on return.
+func (a anchor) write(dir string) error {
+	a.Sum = a.sum()
+	b, err := json.Marshal(a)
+	if err != nil {
+		return fmt.Errorf("journal: encode the anchor: %w", err)
+	}
+	if err := replaceFile(filepath.Join(dir, anchorName), append(b, '\n')); err != nil {
+		return fmt.Errorf("journal: move the anchor: %w", err)
+	}
+	return nil
+}
+
+func replaceFile(path string, b []byte) error {
+	tmp := path + ".tmp"
+	if err := writeSynced(tmp, b); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func writeSynced(path string, b []byte) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) //nolint:gosec // in the state directory
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if _, err := f.Write(b); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// syncDir makes the names in dir durable.
+func syncDir(dir string) (err error) {
+	d, err := os.Open(dir) //nolint:gosec // in the state directory
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	return d.Sync()
+}
