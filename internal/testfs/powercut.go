@@ -20,14 +20,14 @@ type PowerCut struct {
 
 // NewPowerCut makes such a disk with a mounted file system of that kind (Ext4,
 // Ext4k1, XFS or Btrfs) and size.
-func NewPowerCut(t testing.TB, k Kind, sizeMiB int) *PowerCut {
-	t.Helper()
-	p := &PowerCut{kind: k, outer: New(t, XFS, 8*max(sizeMiB, minMiB(k)))}
-	Mkfs(t, k, p.image(), sizeMiB)
-	mnt := t.TempDir()
-	Loop(t, k, p.image(), mnt)
-	p.dir = mkdir(t, mnt, "d")
-	run(t, "sync", "-f", p.dir)
+func NewPowerCut(tb testing.TB, k Kind, sizeMiB int) *PowerCut {
+	tb.Helper()
+	p := &PowerCut{kind: k, outer: New(tb, XFS, 8*max(sizeMiB, minMiB(k)))}
+	Mkfs(tb, k, p.image(), sizeMiB)
+	mnt := tb.TempDir()
+	Loop(tb, k, p.image(), mnt)
+	p.dir = mkdir(tb, mnt, "d")
+	run(tb, "sync", "-f", p.dir)
 	return p
 }
 
@@ -40,12 +40,12 @@ func (p *PowerCut) Dir() string { return p.dir }
 // returns what Dir would then be, on a file system that has recovered. The
 // running one goes on, so that one run can be cut many times. The copy goes
 // with t.
-func (p *PowerCut) Cut(t testing.TB) string {
-	t.Helper()
+func (p *PowerCut) Cut(tb testing.TB) string {
+	tb.Helper()
 	snap := filepath.Join(p.outer, "snap"+strconv.Itoa(int(p.cuts.Add(1)))+".img")
-	run(t, "cp", "--reflink=always", p.image(), snap)
-	t.Cleanup(func() { run(t, "rm", "-f", snap) })
-	mnt := t.TempDir()
-	Loop(t, p.kind, snap, mnt)
+	run(tb, "cp", "--reflink=always", p.image(), snap)
+	tb.Cleanup(func() { run(tb, "rm", "-f", snap) })
+	mnt := tb.TempDir()
+	Loop(tb, p.kind, snap, mnt)
 	return filepath.Join(mnt, "d")
 }

@@ -66,6 +66,7 @@ func write(t *testing.T, path string, b []byte, sync bool) {
 
 func TestEach(t *testing.T) {
 	testfs.Each(t, func(t *testing.T, dir string) {
+		t.Helper()
 		if err := os.WriteFile(filepath.Join(dir, "x"), []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -4,10 +4,12 @@
 package testfs
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -49,40 +51,40 @@ func Each(t *testing.T, fn func(t *testing.T, dir string)) {
 
 // New mounts a fresh file system of about that size, never below what its
 // mkfs needs, and returns an empty directory on it. It goes with the test.
-func New(t testing.TB, k Kind, sizeMiB int) string {
-	t.Helper()
-	mnt := t.TempDir()
+func New(tb testing.TB, k Kind, sizeMiB int) string {
+	tb.Helper()
+	mnt := tb.TempDir()
 	sizeMiB = max(sizeMiB, minMiB(k))
 	switch k {
 	case Tmpfs:
-		mount(t, mnt, "-t", "tmpfs", "-o", "mode=0755,size="+strconv.Itoa(sizeMiB)+"m", "tmpfs")
+		mount(tb, mnt, "-t", "tmpfs", "-o", "mode=0755,size="+strconv.Itoa(sizeMiB)+"m", "tmpfs")
 	case Overlay:
-		layers := New(t, Ext4, sizeMiB)
-		opts := "xino=off"
+		layers := New(tb, Ext4, sizeMiB)
+		opts := []string{"xino=off"}
 		for _, l := range []string{"lower", "upper", "work"} {
-			opts += "," + l + "dir=" + mkdir(t, layers, l)
+			opts = append(opts, l+"dir="+mkdir(tb, layers, l))
 		}
-		mount(t, mnt, "-t", "overlay", "-o", opts, "overlay")
+		mount(tb, mnt, "-t", "overlay", "-o", strings.Join(opts, ","), "overlay")
 	case Ext4, Ext4k1, XFS, Btrfs:
-		img := filepath.Join(t.TempDir(), "img")
-		Mkfs(t, k, img, sizeMiB)
-		Loop(t, k, img, mnt)
+		img := filepath.Join(tb.TempDir(), "img")
+		Mkfs(tb, k, img, sizeMiB)
+		Loop(tb, k, img, mnt)
 	}
-	return mkdir(t, mnt, "d")
+	return mkdir(tb, mnt, "d")
 }
 
 // Mkfs makes an image file.
-func Mkfs(t testing.TB, k Kind, img string, sizeMiB int) {
-	t.Helper()
+func Mkfs(tb testing.TB, k Kind, img string, sizeMiB int) {
+	tb.Helper()
 	f, err := os.Create(img)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := f.Truncate(int64(max(sizeMiB, minMiB(k))) << 20); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := f.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	args := map[Kind][]string{
 		Ext4:   {"mkfs.ext4", "-q", "-F"},
@@ -90,46 +92,52 @@ func Mkfs(t testing.TB, k Kind, img string, sizeMiB int) {
 		XFS:    {"mkfs.xfs", "-q", "-f", "-m", "reflink=1"},
 		Btrfs:  {"mkfs.btrfs", "-q", "-f"},
 	}[k]
-	run(t, append(args, img)...)
+	run(tb, append(args, img)...)
 }
 
 // Loop mounts an image file until the test ends.
-func Loop(t testing.TB, k Kind, img, mnt string) {
-	t.Helper()
+func Loop(tb testing.TB, k Kind, img, mnt string) {
+	tb.Helper()
 	opts := "loop"
 	if k == XFS {
 		opts += ",nouuid" // a clone of a mounted image has its id
 	}
-	mount(t, mnt, "-o", opts, img)
+	mount(tb, mnt, "-o", opts, img)
 }
 
 // mount mounts; the mountpoint goes last, as in mount(8).
-func mount(t testing.TB, mnt string, args ...string) {
-	t.Helper()
-	run(t, append(append([]string{"mount"}, args...), mnt)...)
-	t.Cleanup(func() {
-		if exec.Command("umount", mnt).Run() == nil {
+func mount(tb testing.TB, mnt string, args ...string) {
+	tb.Helper()
+	run(tb, append(append([]string{"mount"}, args...), mnt)...)
+	tb.Cleanup(func() {
+		if command(tb, "umount", mnt).Run() == nil {
 			return
 		}
 		// Something still has a file open there. The test must not leave
 		// the mount behind, and must not pass.
-		t.Errorf("%s is still in use at the end of the test", mnt)
-		run(t, "umount", "-l", mnt)
+		tb.Errorf("%s is still in use at the end of the test", mnt)
+		run(tb, "umount", "-l", mnt)
 	})
 }
 
-func run(t testing.TB, args ...string) {
-	t.Helper()
-	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", args, err, out)
+func run(tb testing.TB, args ...string) {
+	tb.Helper()
+	if out, err := command(tb, args...).CombinedOutput(); err != nil {
+		tb.Fatalf("%v: %v\n%s", args, err, out)
 	}
 }
 
-func mkdir(t testing.TB, dir, name string) string {
-	t.Helper()
+// command outlives the test's context, which ends before its cleanups.
+func command(tb testing.TB, args ...string) *exec.Cmd {
+	tb.Helper()
+	return exec.CommandContext(context.WithoutCancel(tb.Context()), args[0], args[1:]...)
+}
+
+func mkdir(tb testing.TB, dir, name string) string {
+	tb.Helper()
 	path := filepath.Join(dir, name)
 	if err := os.Mkdir(path, 0o755); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return path
 }

@@ -95,7 +95,10 @@ func punch(fd int, from, to int64) error {
 	if err := unix.Fstat(fd, &before); err != nil {
 		return err
 	}
-	err := unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, from, to-from)
+	err := error(unix.EINTR)
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, from, to-from)
+	}
 	if errors.Is(err, unix.EOPNOTSUPP) { // not tried at Open, the disk was full
 		return nil
 	}

@@ -45,6 +45,7 @@ func TestTruncate(t *testing.T) {
 
 func TestPunch(t *testing.T) {
 	testfs.Each(t, func(t *testing.T, dir string) {
+		t.Helper()
 		tree := open(t, dir)
 		n := create(t, tree, tree.Root(), "f", spool.Stream)
 		const size, hole = 4 << 20, 3 << 20
@@ -137,6 +138,7 @@ func TestNoLinkIsFollowed(t *testing.T) {
 
 func TestGenerationsTellReusedInodes(t *testing.T) {
 	testfs.Each(t, func(t *testing.T, dir string) {
+		t.Helper()
 		tree := open(t, dir)
 		seen := map[spool.ID]bool{}
 		for range 20 { // ext4 gives the number out again at once

@@ -94,7 +94,7 @@ func readDesc(fd int) (*desc, error) {
 	n, err := unix.Fgetxattr(fd, attrName, buf[:])
 	switch {
 	case errors.Is(err, unix.ENODATA):
-		return nil, nil //nolint:nilnil // no description is an answer here, not a failure
+		return nil, nil
 	case errors.Is(err, unix.ERANGE):
 		return nil, fmt.Errorf("%w: attribute %s is over %d bytes", ErrDamaged, attrName, maxAttr)
 	case err != nil:

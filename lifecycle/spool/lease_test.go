@@ -16,6 +16,7 @@ import (
 // mapping without any.
 func TestIdle(t *testing.T) {
 	testfs.Each(t, func(t *testing.T, dir string) {
+		t.Helper()
 		tree := open(t, dir)
 		n := create(t, tree, tree.Root(), "f", spool.Stream)
 		add(t, n, "some bytes")
@@ -40,7 +41,7 @@ func TestIdle(t *testing.T) {
 
 		f, err := n.Open(os.O_WRONLY)
 		must(t, err)
-		cat := exec.Command("cat")
+		cat := exec.CommandContext(t.Context(), "cat")
 		cat.Stdout = f
 		in, err := cat.StdinPipe()
 		must(t, err)

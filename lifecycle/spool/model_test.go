@@ -275,8 +275,8 @@ func entryOf(t *rapid.T, n *spool.Node) *entry {
 	}
 	buf := make([]byte, 4096)
 	size, err := f.Read(buf)
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
+	if cerr := f.Close(); cerr != nil {
+		t.Fatal(cerr)
 	}
 	if st, serr := n.Stat(); serr != nil || st.Size != int64(size) {
 		t.Fatalf("stat %q: %v, %v; read %d, %v", n.Path(), st.Size, serr, size, err)
@@ -289,11 +289,10 @@ func TestModel(t *testing.T) {
 	for _, k := range []testfs.Kind{testfs.Tmpfs, testfs.Ext4k1, testfs.XFS, testfs.Btrfs} {
 		t.Run(string(k), func(t *testing.T) {
 			mnt := testfs.New(t, k, 64)
+			runs := 0
 			rapid.Check(t, func(t *rapid.T) {
-				dir, err := os.MkdirTemp(mnt, "spool")
-				if err != nil {
-					t.Fatal(err)
-				}
+				runs++
+				dir := fmt.Sprintf("%s/spool%d", mnt, runs)
 				s := &machine{dir: dir, m: model{names: map[string]*entry{}, lost: map[uint64]*entry{}}}
 				s.tree = s.open(t)
 				defer func() {

@@ -89,7 +89,7 @@ func (t *Tree) Mkdir(dir *Node, name string, mode, uid, gid uint32) (*Node, erro
 	}
 	defer func() { _ = unix.Close(parent) }() // a path only
 	first, _ := t.ownMode(mode&0o777, Dir)
-	if err := unix.Mkdirat(parent, name, first); err != nil {
+	if err = unix.Mkdirat(parent, name, first); err != nil {
 		return nil, failName("mkdir", dir, name, err)
 	}
 	n, err := t.openFurnish(rel, dir, name, wanted{desc: desc{kind: Dir}, mode: mode, uid: uid, gid: gid})

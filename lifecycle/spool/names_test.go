@@ -13,6 +13,7 @@ import (
 
 func TestNames(t *testing.T) {
 	testfs.Each(t, func(t *testing.T, dir string) {
+		t.Helper()
 		tree := open(t, dir)
 		root := tree.Root()
 		a := mkdirAll(t, tree, "a")
@@ -105,6 +106,7 @@ func TestPathsThatGetTooLong(t *testing.T) {
 
 func TestOwnerAndMode(t *testing.T) {
 	testfs.Each(t, func(t *testing.T, dir string) {
+		t.Helper()
 		tree := open(t, dir)
 		stat := func(n *spool.Node) spool.Stat {
 			t.Helper()

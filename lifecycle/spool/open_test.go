@@ -19,7 +19,7 @@ import (
 )
 
 // open opens the spool in dir until the test ends or it is closed.
-func open(t testing.TB, dir string) *spool.Tree {
+func open(t *testing.T, dir string) *spool.Tree {
 	t.Helper()
 	tree, err := spool.Open(dir, discard())
 	if err != nil {
@@ -34,7 +34,7 @@ func open(t testing.TB, dir string) *spool.Tree {
 }
 
 // reopen is a restart.
-func reopen(t testing.TB, tree *spool.Tree, dir string) *spool.Tree {
+func reopen(t *testing.T, tree *spool.Tree, dir string) *spool.Tree {
 	t.Helper()
 	if err := tree.Close(); err != nil {
 		t.Fatalf("close: %v", err)
@@ -42,7 +42,7 @@ func reopen(t testing.TB, tree *spool.Tree, dir string) *spool.Tree {
 	return open(t, dir)
 }
 
-func create(t testing.TB, tree *spool.Tree, dir *spool.Node, name string, k spool.Kind) *spool.Node {
+func create(t *testing.T, tree *spool.Tree, dir *spool.Node, name string, k spool.Kind) *spool.Node {
 	t.Helper()
 	n, err := tree.Create(dir, name, k, 0o644, 0, 0)
 	if err != nil {
@@ -51,7 +51,7 @@ func create(t testing.TB, tree *spool.Tree, dir *spool.Node, name string, k spoo
 	return n
 }
 
-func mkdirAll(t testing.TB, tree *spool.Tree, path string) *spool.Node {
+func mkdirAll(t *testing.T, tree *spool.Tree, path string) *spool.Node {
 	t.Helper()
 	n, err := tree.MkdirAll(path, 0o755)
 	if err != nil {
@@ -61,19 +61,19 @@ func mkdirAll(t testing.TB, tree *spool.Tree, path string) *spool.Node {
 }
 
 // add appends s to the file.
-func add(t testing.TB, n *spool.Node, s string) {
+func add(t *testing.T, n *spool.Node, s string) {
 	t.Helper()
 	f, err := n.Open(os.O_WRONLY | os.O_APPEND)
 	if err != nil {
 		t.Fatalf("open node: %v", err)
 	}
 	_, err = f.WriteString(s)
-	if err := errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, f.Close()); err != nil {
 		t.Fatalf("write: %v", err)
 	}
 }
 
-func content(t testing.TB, n *spool.Node) string {
+func content(t *testing.T, n *spool.Node) string {
 	t.Helper()
 	f, err := n.Open(os.O_RDONLY)
 	if err != nil {
@@ -87,14 +87,14 @@ func content(t testing.TB, n *spool.Node) string {
 	return string(b)
 }
 
-func must(t testing.TB, err error) {
+func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-func wantErr(t testing.TB, err error, want error) {
+func wantErr(t *testing.T, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {
 		t.Errorf("got error %v, want %v", err, want)
@@ -102,7 +102,7 @@ func wantErr(t testing.TB, err error, want error) {
 }
 
 // line describes a node, for comparisons.
-func line(t testing.TB, n *spool.Node) string {
+func line(t *testing.T, n *spool.Node) string {
 	t.Helper()
 	s := fmt.Sprintf("%s %q %v", n.Kind(), n.Path(), n.ID())
 	if n.Kind() == spool.Dir {
@@ -116,7 +116,7 @@ func line(t testing.TB, n *spool.Node) string {
 }
 
 // lines describes the whole tree.
-func lines(t testing.TB, tree *spool.Tree) map[uint64]string {
+func lines(t *testing.T, tree *spool.Tree) map[uint64]string {
 	t.Helper()
 	m := map[uint64]string{}
 	for _, n := range tree.All() {
@@ -127,6 +127,7 @@ func lines(t testing.TB, tree *spool.Tree) map[uint64]string {
 
 func TestRestartKeepsEverything(t *testing.T) {
 	testfs.Each(t, func(t *testing.T, dir string) {
+		t.Helper()
 		dir = filepath.Join(dir, "spool")
 		tree := open(t, dir)
 		ino := tree.Ino()
@@ -333,14 +334,15 @@ func TestFullDisk(t *testing.T) {
 			}
 			must(t, f.Close())
 			wantErr(t, err, unix.ENOSPC)
-			if free, total, err := tree.Free(); err != nil || free > 1<<20 || total < 8<<20 {
+			free, total, err := tree.Free()
+			if err != nil || free > 1<<20 || total < 8<<20 {
 				t.Errorf("free space of a full disk: %d of %d, %v", free, total, err)
 			}
 			tree = reopen(t, tree, dir)
 			size, err := tree.Lookup(tree.Root(), "a.log").Size()
 			must(t, err)
 			must(t, tree.Lookup(tree.Root(), "a.log").Punch(0, size))
-			if free, _, err := tree.Free(); err != nil || free < 4<<20 {
+			if free, _, err = tree.Free(); err != nil || free < 4<<20 {
 				t.Errorf("free space after punching: %d, %v", free, err)
 			}
 		})

@@ -52,6 +52,7 @@ func TestPowerCut(t *testing.T) {
 			add(t, f, "synced")
 			must(t, f.Sync())
 			cut("new file in new directories", func(t *testing.T, tree *spool.Tree) {
+				t.Helper()
 				want(t, lookup(tree, "a/b/c/f"), spool.File, 0, "synced")
 			})
 
@@ -60,13 +61,23 @@ func TestPowerCut(t *testing.T) {
 			add(t, f, " more")
 			must(t, f.Sync())
 			cut("base, kind and bytes", func(t *testing.T, tree *spool.Tree) {
+				t.Helper()
 				want(t, lookup(tree, "a/b/c/f"), spool.Stream, 6, "synced more")
 			})
+
+			must(t, f.SetBase(3))
+			must(t, f.Sync())
+			cut("base alone", func(t *testing.T, tree *spool.Tree) {
+				t.Helper()
+				want(t, lookup(tree, "a/b/c/f"), spool.Stream, 3, "synced more")
+			})
+			must(t, f.SetBase(6))
 
 			add(t, f, " before")
 			to := mkdirAll(t, tree, "x")
 			must(t, tree.Rename(f, to, "g"))
 			cut("bytes from before a rename across directories", func(t *testing.T, tree *spool.Tree) {
+				t.Helper()
 				n := lookup(tree, "x/g")
 				if n == nil {
 					n = lookup(tree, "a/b/c/f")
@@ -77,6 +88,7 @@ func TestPowerCut(t *testing.T) {
 			add(t, f, " dir")
 			must(t, tree.Rename(to, tree.Root(), "y"))
 			cut("bytes from before a rename of the directory", func(t *testing.T, tree *spool.Tree) {
+				t.Helper()
 				n := lookup(tree, "y/g")
 				for _, old := range []string{"x/g", "a/b/c/f"} {
 					if n == nil {
@@ -88,12 +100,14 @@ func TestPowerCut(t *testing.T) {
 
 			must(t, f.Sync())
 			cut("a moved name", func(t *testing.T, tree *spool.Tree) {
+				t.Helper()
 				want(t, lookup(tree, "y/g"), spool.Stream, 6, "synced more before dir")
 			})
 
 			must(t, tree.Unlink(f))
 			must(t, f.Sync())
 			cut("an unlinked file", func(t *testing.T, tree *spool.Tree) {
+				t.Helper()
 				n := tree.Node(f.ID().Ino)
 				want(t, n, spool.Stream, 6, "synced more before dir")
 				if !n.Unlinked() || n.Path() != "y/g" {
@@ -108,6 +122,7 @@ func TestPowerCut(t *testing.T) {
 			all := lines(t, tree)
 			add(t, create(t, tree, tree.Root(), "unsynced", spool.Stream), "x")
 			cut("everything", func(t *testing.T, tree *spool.Tree) {
+				t.Helper()
 				got := lines(t, tree)
 				for ino, want := range all {
 					if got[ino] != want {
@@ -130,8 +145,8 @@ func TestFailedSync(t *testing.T) {
 			// ones do, it loses what it has no room for.
 			disk := testfs.New(t, testfs.Tmpfs, 24)
 			img := filepath.Join(disk, "img")
-			must(t, exec.Command("mkfs.ext4", "-q", "-E", "packed_meta_blocks=1", img, "64M").Run())
-			must(t, exec.Command("fallocate", "-l", "16M", img).Run())
+			must(t, exec.CommandContext(t.Context(), "mkfs.ext4", "-q", "-E", "packed_meta_blocks=1", img, "64M").Run())
+			must(t, exec.CommandContext(t.Context(), "fallocate", "-l", "16M", img).Run())
 			mnt := t.TempDir()
 			testfs.Loop(t, testfs.Ext4, img, mnt)
 			tree := open(t, filepath.Join(mnt, "spool"))
@@ -148,7 +163,7 @@ func TestFailedSync(t *testing.T) {
 				t.Errorf("error %v does not name the file", err)
 			}
 
-			out, err := exec.Command("mount", "-o", "remount,size=200m", filepath.Dir(disk)).CombinedOutput()
+			out, err := exec.CommandContext(t.Context(), "mount", "-o", "remount,size=200m", filepath.Dir(disk)).CombinedOutput()
 			if err != nil {
 				t.Fatalf("remount: %v: %s", err, out)
 			}

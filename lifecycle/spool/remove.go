@@ -62,7 +62,7 @@ func (t *Tree) writePath(name, last string) error {
 	if err == nil {
 		err = unix.Fsync(fd)
 	}
-	if err := errors.Join(err, unix.Close(fd)); err != nil {
+	if err = errors.Join(err, unix.Close(fd)); err != nil {
 		return fmt.Errorf("note the path: %w", err)
 	}
 	return nil
@@ -94,37 +94,43 @@ func (t *Tree) bury(n *Node, last string) (done bool, err error) {
 // Remove takes a file away for good, name and bytes. ErrBusy: somebody may
 // still write to it, through a descriptor or a mapping, perhaps from before
 // this process; nothing has happened then. Twice is once.
+//
+// The lease is held until the file has no name, so that no writer comes in
+// between; nobody waits for it longer than that takes.
 func (t *Tree) Remove(n *Node) error {
 	if n.isDir() {
 		return n.fail("remove", unix.EISDIR)
 	}
 	n.op.Lock()
 	defer n.op.Unlock()
+	if n.isGone() {
+		return nil
+	}
+	fd, err := n.open(unix.O_RDONLY | unix.O_NONBLOCK)
+	if err != nil {
+		return n.fail("remove", err)
+	}
+	// Drops the lease, and frees the space: that of a large file takes a while,
+	// which no other name may have to wait for.
+	defer func() { _ = unix.Close(fd) }()
+	if err = lease(fd); err != nil {
+		return n.fail("remove", err)
+	}
+	return n.fail("remove", t.removeName(n))
+}
+
+func (n *Node) isGone() bool {
+	n.t.mu.RLock()
+	defer n.t.mu.RUnlock()
+	return n.state == gone
+}
+
+// removeName takes the last name away.
+func (t *Tree) removeName(n *Node) error {
 	t.names.Lock()
 	defer t.names.Unlock()
 	if n.state == gone {
 		return nil
-	}
-	if err := t.remove(n); err != nil {
-		return n.fail("remove", err)
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.forget(n)
-	return nil
-}
-
-// remove removes the file under both locks. The lease is held until the file
-// has no name, so that no writer comes in between; nobody waits for it longer
-// than this takes.
-func (t *Tree) remove(n *Node) error {
-	fd, err := n.openLocked(unix.O_RDONLY | unix.O_NONBLOCK)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(fd) }() // drops the lease
-	if err := lease(fd); err != nil {
-		return err
 	}
 	dir, err := n.parent.openLocked(unix.O_PATH | unix.O_DIRECTORY)
 	if err != nil {
@@ -138,6 +144,9 @@ func (t *Tree) remove(n *Node) error {
 		// What is left of it, the next Open removes.
 		_ = unix.Unlinkat(dir, n.name+pathSuffix, 0)
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.forget(n)
 	return nil
 }
 

@@ -98,7 +98,7 @@ func (t *Tree) scanEntry(dirfd int, dir *Node, e fs.DirEntry) (*Node, error) {
 	}
 	defer func() { _ = unix.Close(fd) }() // read only
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err = unix.Fstat(fd, &st); err != nil {
 		return nil, fmt.Errorf("stat %q: %w", where, err)
 	}
 	if f := st.Mode & unix.S_IFMT; f != unix.S_IFREG && f != unix.S_IFDIR {
@@ -107,10 +107,10 @@ func (t *Tree) scanEntry(dirfd int, dir *Node, e fs.DirEntry) (*Node, error) {
 	n, err := t.scanNode(fd, &st, dir, e.Name())
 	if errors.Is(err, errLeftover) {
 		t.log.Info("removed an empty file that no create has answered for", slog.String("path", where))
-		if err := unix.Unlinkat(dirfd, e.Name(), 0); err != nil {
+		if err = unix.Unlinkat(dirfd, e.Name(), 0); err != nil {
 			return nil, fmt.Errorf("remove empty %q: %w", where, err)
 		}
-		return nil, nil //nolint:nilnil // gone, and that is no failure
+		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", where, err)

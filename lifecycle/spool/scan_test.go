@@ -13,6 +13,7 @@ import (
 // their sizes at every barrier.
 func TestScanOfManyFiles(t *testing.T) {
 	testfs.Each(t, func(t *testing.T, dir string) {
+		t.Helper()
 		const files, perDir = 10_000, 500
 		tree := open(t, dir)
 		start := time.Now()

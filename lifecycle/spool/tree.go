@@ -56,6 +56,9 @@ type Tree struct {
 // to its creator, or put there by somebody else. Empty ones are removed: no
 // create of theirs ever returned. Others are adopted as streams with all of
 // their bytes unpublished, see [Node.Adopted].
+//
+// A spool has one Tree at a time, in one process: its caller holds the lock of
+// the state directory.
 func Open(dir string, log *slog.Logger) (*Tree, error) {
 	t := &Tree{dir: dir, log: log, nodes: map[uint64]*Node{}}
 	if err := t.openBase(); err != nil {
@@ -69,6 +72,8 @@ func Open(dir string, log *slog.Logger) (*Tree, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("spool %s: %w", dir, err), t.base.Close())
 	}
+	log.Info("spool opened", slog.String("dir", dir), slog.Int("nodes", len(t.nodes)),
+		slog.Bool("punch", t.fs.punch), slog.Bool("generations", t.fs.versions))
 	return t, nil
 }
 
