@@ -427,20 +427,22 @@ func (m *many) List(_ context.Context, dir backend.Key, after string, fn func(st
 }
 
 func TestListOfALargeDirectory(t *testing.T) {
-	m := &many{Store: newRemote()}
-	for i := range 200_000 {
-		m.names = append(m.names, fmt.Sprintf("part-%06d", i))
-	}
-	c := catalog.New(m, catalog.Options{})
-	wantNames(t, c, "d", "", m.names...)
-	wantNames(t, c, "d", m.names[150_000], m.names[150_001:]...)
-	wantNames(t, c, "d", m.names[10], m.names[11:]...)
-	if known, _ := c.Exists("d/zzz"); known {
-		t.Error("Exists knows what is beyond the part of the listing that is remembered")
-	}
-	if known, exists := c.Exists("d/part-000000x"); !known || exists {
-		t.Errorf("Exists = %v, %v", known, exists)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		m := &many{Store: newRemote()}
+		for i := range 200_000 {
+			m.names = append(m.names, fmt.Sprintf("part-%06d", i))
+		}
+		c := catalog.New(m, catalog.Options{})
+		wantNames(t, c, "d", "", m.names...)
+		wantNames(t, c, "d", m.names[150_000], m.names[150_001:]...)
+		wantNames(t, c, "d", m.names[10], m.names[11:]...)
+		if known, _ := c.Exists("d/zzz"); known {
+			t.Error("Exists knows what is beyond the part of the listing that is remembered")
+		}
+		if known, exists := c.Exists("d/part-000000x"); !known || exists {
+			t.Errorf("Exists = %v, %v", known, exists)
+		}
+	})
 }
 
 func TestIno(t *testing.T) {

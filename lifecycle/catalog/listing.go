@@ -193,7 +193,7 @@ func (l *listings) drop(dir backend.Key) {
 // one made since then.
 func (l *listings) exists(k backend.Key, since time.Time) (known, exists bool) {
 	_, err, known := l.lookup(k, since)
-	return known, err == nil
+	return known, known && err == nil
 }
 
 // stat knows what is absent and what is a directory. Of a file a listing does
