@@ -1,7 +1,11 @@
 package lifecycle
 
 import (
+	"cmp"
 	"io"
+	"maps"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/sinkfs/sinkfs/format"
@@ -44,6 +48,15 @@ func (s *segment) add(from, to int64) {
 		return
 	}
 	s.ranges = append(s.ranges, journal.Range{Off: from, Len: to - from})
+}
+
+// start is the segment's place in its source. One without a whole record yet
+// is the newest.
+func (s *segment) start() int64 {
+	if len(s.ranges) == 0 {
+		return math.MaxInt64
+	}
+	return s.ranges[0].Off
 }
 
 type bucketKey struct{ dir, bucket string }
@@ -179,7 +192,7 @@ func (c *cutter) tick(r io.ReaderAt, now time.Time) error {
 			return err
 		}
 	}
-	for _, s := range c.open {
+	for _, s := range c.inOrder() {
 		if s != c.current && c.rolling.overdue(s, now) {
 			c.seal(s)
 		}
@@ -192,10 +205,15 @@ func (c *cutter) sealAll(r io.ReaderAt) error {
 	if err := c.settle(r); err != nil {
 		return err
 	}
-	for _, s := range c.open {
+	for _, s := range c.inOrder() {
 		c.seal(s)
 	}
 	return nil
+}
+
+// inOrder are the open segments by their place in the source.
+func (c *cutter) inOrder() []*segment {
+	return slices.SortedFunc(maps.Values(c.open), func(a, b *segment) int { return cmp.Compare(a.start(), b.start()) })
 }
 
 // end ends the record at the last byte seen, whole or torn, and seals: what
@@ -224,6 +242,21 @@ func (c *cutter) bucketOfTorn(r io.ReaderAt, at time.Time) string {
 	return c.assign.Assign(rest, at)
 }
 
+// skip moves on to from, the start of a record behind bytes that are in no
+// segment of this cutter.
+func (c *cutter) skip(r io.ReaderAt, from int64) error {
+	if err := c.settle(r); err != nil {
+		return err
+	}
+	c.pos, c.seen, c.tried = from, from, 0
+	return nil
+}
+
+// giveBack takes sealed segments again whose sealing could not be recorded.
+func (c *cutter) giveBack(segments []*segment) {
+	c.ready = append(slices.Clone(segments), c.ready...)
+}
+
 // take hands over what is sealed.
 func (c *cutter) take() []*segment {
 	s := c.ready
@@ -231,11 +264,23 @@ func (c *cutter) take() []*segment {
 	return s
 }
 
-// unsealed is how many bytes seen are in no sealed segment.
-func (c *cutter) unsealed() int64 {
-	n := c.seen - c.pos
-	for _, s := range c.open {
-		n += s.bytes
+// tail is how many bytes follow the last whole record that was looked for.
+func (c *cutter) tail() int64 { return c.seen - c.pos }
+
+// segments are the open ones, with the bytes of the last as far as they were
+// seen: a record may not have ended yet.
+func (c *cutter) segments() []segment {
+	var out []segment
+	for _, s := range c.inOrder() {
+		g := *s
+		if s == c.current {
+			g.bytes += c.tail()
+			g.ranges = append(slices.Clone(g.ranges), journal.Range{Off: c.pos, Len: c.tail()})
+		}
+		out = append(out, g)
 	}
-	return n
+	for _, s := range c.ready {
+		out = append(out, *s)
+	}
+	return out
 }

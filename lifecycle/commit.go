@@ -1,0 +1,254 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/internal/fault"
+	"github.com/sinkfs/sinkfs/lifecycle/journal"
+)
+
+// errForeign: an object that is not an attempt of the part has its key.
+var errForeign = errors.New("another object has this key")
+
+// errQuarantined: the part cannot be published as it is.
+var errQuarantined = errors.New("quarantined")
+
+// commitAll publishes parts in parallel, each retried until the commit timeout
+// or tried once. One stuck part stops nothing. It returns those that are in
+// the store, and why the others are not.
+func (in *Instance) commitAll(ctx context.Context, parts []*part, tries uint) (done []*part, failed map[*part]error) {
+	errs := make([]error, len(parts))
+	var g errgroup.Group
+	g.SetLimit(max(1, in.store.Properties().Parallel))
+	for i, p := range parts {
+		g.Go(func() error {
+			errs[i] = in.commit(ctx, p, tries)
+			return nil
+		})
+	}
+	_ = g.Wait() // no func fails
+	failed = map[*part]error{}
+	for i, p := range parts {
+		if errs[i] == nil {
+			done = append(done, p)
+		} else {
+			failed[p] = errs[i]
+			in.fail(errs[i])
+		}
+	}
+	return done, failed
+}
+
+// untilTimeout is no limit of tries but the time.
+const untilTimeout = 0
+
+// commit publishes one part, exactly once, or says why not yet.
+func (in *Instance) commit(ctx context.Context, p *part, tries uint) error {
+	ctx, alive, cancel := withProgress(ctx, in.cfg.CommitTimeout)
+	defer cancel()
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := in.try(ctx, p, alive)
+		if errors.Is(err, errQuarantined) || errors.Is(err, journal.ErrBroken) {
+			err = backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(in.pace()), backoff.WithMaxElapsedTime(in.cfg.CommitTimeout), backoff.WithMaxTries(tries))
+	if err == nil {
+		err = fault.Hit(fault.CommitAnswered)
+	}
+	return err
+}
+
+func (in *Instance) pace() backoff.BackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = 50*time.Millisecond, 5*time.Second
+	return b
+}
+
+// try is one attempt by the commit rule: publish, never overwriting; on any
+// error look at what stands there.
+func (in *Instance) try(ctx context.Context, p *part, alive func()) error {
+	info, err := in.publish(ctx, p, alive)
+	if err == nil {
+		p.known = info
+		in.target.ok()
+		return nil
+	}
+	in.target.failed(err)
+	if errors.Is(err, errChanged) {
+		return in.quarantine(p, err)
+	}
+	found, statErr := in.store.Stat(ctx, backend.Key(p.Key))
+	switch {
+	case statErr == nil && in.isOurs(p, found):
+		p.known = found
+		in.target.ok()
+		return in.abort(ctx, p)
+	case statErr == nil:
+		in.target.ok()
+		return in.makeWay(ctx, p, found)
+	case errors.Is(statErr, backend.ErrNotExist) && errors.Is(err, backend.ErrGone):
+		return in.again(ctx, p, err)
+	}
+	return err
+}
+
+// publish makes the one call that makes the part seen.
+func (in *Instance) publish(ctx context.Context, p *part, alive func()) (backend.Info, error) {
+	if p.Bytes > in.store.Properties().StageAbove && p.staged == nil {
+		if err := in.stagePart(ctx, p); err != nil { // after a restart
+			return backend.Info{}, err
+		}
+	}
+	if p.staged != nil {
+		return p.staged.Commit(ctx)
+	}
+	var last *body
+	info, err := in.store.Put(ctx, in.object(p, func() (io.ReadCloser, error) {
+		last = newBody(p, alive)
+		return checkedBody{last}, nil
+	}))
+	return info, err
+}
+
+// checkedBody fails at its end when it is not what the checkpoint prepared,
+// so that the store never publishes it.
+type checkedBody struct{ *body }
+
+func (b checkedBody) Read(buf []byte) (int, error) {
+	n, err := b.body.Read(buf)
+	if errors.Is(err, io.EOF) && b.p.Checksum != "" && b.p.Checksum != b.checksum() {
+		return n, fmt.Errorf("part %d: %w", b.p.ID, errChanged)
+	}
+	return n, err
+}
+
+// isOurs says whether an object is a journaled attempt of the part.
+func (in *Instance) isOurs(p *part, i backend.Info) bool {
+	attempt, err := strconv.ParseUint(i.Meta[MetaAttempt], 10, 32)
+	return err == nil && attempt <= uint64(p.Attempt) &&
+		i.Meta[MetaInstance] == in.uid && i.Meta[MetaPart] == fmt.Sprint(p.ID) &&
+		i.Size == p.Bytes && sameSum(i.Checksum, p.Checksum)
+}
+
+// sameSum compares checksums where both are of one algorithm.
+func sameSum(a, b string) bool {
+	algA, _, okA := strings.Cut(a, ":")
+	algB, _, okB := strings.Cut(b, ":")
+	return !okA || !okB || algA != algB || a == b
+}
+
+// makeWay gives a part whose key is taken another: the next number of its
+// sink. A file of a file sink has no other.
+func (in *Instance) makeWay(ctx context.Context, p *part, found backend.Info) error {
+	if p.File && p.sink.File {
+		return in.quarantine(p, fmt.Errorf("%q of %d bytes: %w, move one of them", p.Key, found.Size, errForeign))
+	}
+	in.log.Warn("another object has the key, the part takes the next number", slog.String("key", p.Key))
+	next := p.Part
+	in.mu.Lock()
+	next.N = in.take(p.Sink)
+	counter := journal.Counter{Sink: p.Sink, Next: in.counters[p.Sink]}
+	in.mu.Unlock()
+	if next.File {
+		next.Key = besides(next.Key, in.uid, next.N)
+	} else {
+		next.Key = strings.TrimSuffix(p.Key, p.sink.partName(in.uid, p.N)) + p.sink.partName(in.uid, next.N)
+	}
+	return in.reattempt(ctx, p, next, fmt.Errorf("%q: %w", p.Key, errForeign), counter)
+}
+
+// again stages a part anew whose staged bytes the store lost.
+func (in *Instance) again(ctx context.Context, p *part, why error) error {
+	if p.sink.HoldUnknown {
+		return in.quarantine(p, fmt.Errorf("the upload is gone and no object is there, on_unknown is hold: %w", why))
+	}
+	in.events.restaged(p.Key, why.Error())
+	in.log.Warn("staged bytes are gone, staging again", slog.String("key", p.Key), slog.Any("error", why))
+	return in.reattempt(ctx, p, p.Part, why)
+}
+
+// reattempt journals the next attempt before anything of it is sent.
+func (in *Instance) reattempt(ctx context.Context, p *part, next journal.Part, why error, more ...journal.Record) error {
+	next.Attempt++
+	if err := in.journal.Write(append(more, next)...); err != nil {
+		return err
+	}
+	_ = in.abort(ctx, p)
+	p.Part, p.staged = next, nil
+	return why
+}
+
+// abort gives up what was staged and is not needed.
+func (in *Instance) abort(ctx context.Context, p *part) error {
+	if p.staged == nil {
+		return nil
+	}
+	if err := p.staged.Abort(ctx); err != nil {
+		in.log.Warn("staged bytes were not given up, gc finds them", slog.String("key", p.Key), slog.Any("error", err))
+	}
+	p.staged = nil
+	return nil
+}
+
+// quarantine sets a part aside that cannot be published: its bytes stay.
+func (in *Instance) quarantine(p *part, why error) error {
+	p.State, p.Error = journal.Quarantined, why.Error()
+	if err := in.journal.Write(p.Part); err != nil {
+		return err
+	}
+	for _, s := range p.sources {
+		s.mu.Lock()
+		s.ended = false
+		s.mu.Unlock()
+	}
+	in.log.Error("part quarantined", slog.String("key", p.Key), slog.Any("error", why))
+	return fmt.Errorf("%w: %w", errQuarantined, why)
+}
+
+// health is what is known of the target.
+type health struct {
+	mu    sync.Mutex
+	now   func() time.Time
+	state string
+	since time.Time
+	err   string
+}
+
+func (h *health) set(state, err string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.state != state {
+		h.state, h.since = state, h.now().UTC()
+	}
+	h.err = err
+}
+
+func (h *health) ok() { h.set("ok", "") }
+
+func (h *health) failed(err error) {
+	switch {
+	case errors.Is(err, backend.ErrPermission):
+		h.set("refused", err.Error())
+	case errors.Is(err, backend.ErrTransient), errors.Is(err, context.DeadlineExceeded):
+		h.set("down", err.Error())
+	}
+}
+
+func (h *health) get() (state string, since time.Time, err string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.state, h.since, h.err
+}

@@ -1,0 +1,272 @@
+package lifecycle
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+
+	"github.com/sinkfs/sinkfs/internal/fault"
+	"github.com/sinkfs/sinkfs/lifecycle/journal"
+	"github.com/sinkfs/sinkfs/lifecycle/spool"
+)
+
+const (
+	// keptTail stays readable in the spool after it is finished, for tail -f
+	// and for checks after a write, while there is space.
+	keptTail = 1 << 20
+	// releaseUnit is the least that is worth releasing.
+	releaseUnit = 1 << 20
+	// page is what a hole is made of.
+	page = 4 << 10
+)
+
+// finish journals what is in the store, and how the checkpoint ended.
+func (in *Instance) finish(c *checkpoint, done []*part, stuck map[*part]error) error {
+	in.result(c, done, stuck)
+	ended := append(in.completeLate(done, c.ID), c.Checkpoint)
+	if err := in.journalFinished(done, ended); err != nil {
+		return err
+	}
+	in.archive(done, ended)
+	return nil
+}
+
+// finishLeft is finish for parts that earlier checkpoints left committing.
+func (in *Instance) finishLeft(done []*part) error {
+	ended := in.completeLate(done, 0)
+	if err := in.journalFinished(done, ended); err != nil {
+		return err
+	}
+	in.archive(done, ended)
+	return nil
+}
+
+func (in *Instance) journalFinished(done []*part, ended []journal.Checkpoint) error {
+	if err := fault.Hit(fault.FinishParts); err != nil {
+		return err
+	}
+	sets := finishedSets(done)
+	var records []journal.Record
+	for _, p := range done {
+		p.State, p.Done, p.Error = journal.Finished, in.now().UTC(), ""
+		records = append(records, p.Part)
+	}
+	for s, set := range sets {
+		if s.node.Kind() != spool.File { // a file goes with its part
+			s.mu.Lock()
+			records = append(records, s.record(set, s.marks))
+			s.mu.Unlock()
+		}
+	}
+	for _, c := range ended {
+		records = append(records, c)
+	}
+	err := fault.Hit(fault.FinishMark)
+	if err == nil {
+		err = in.write(in.journal.Write, records...)
+	}
+	if err != nil {
+		for _, p := range done {
+			p.State = journal.Committing // it is in the store: the next try finds it there
+		}
+		return err
+	}
+	for s, set := range sets {
+		s.markFinished(set)
+	}
+	return nil
+}
+
+// finishedSets are what will be finished of each source.
+func finishedSets(done []*part) map[*source]rangeSet {
+	sets := map[*source]rangeSet{}
+	for _, p := range done {
+		for i, s := range p.sources {
+			set, ok := sets[s]
+			if !ok {
+				s.mu.Lock()
+				set = slices.Clone(s.finished)
+				s.mu.Unlock()
+			}
+			sets[s] = set.with(p.Ranges[i].Range)
+		}
+	}
+	return sets
+}
+
+func (s *source) markFinished(set rangeSet) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.finished = set
+	for _, r := range set {
+		s.sealed = s.sealed.without(r)
+	}
+	s.marks = slices.DeleteFunc(s.marks, func(m journal.Mark) bool { return m.Off <= set.prefix() })
+}
+
+// result fills in how c ended.
+func (in *Instance) result(c *checkpoint, done []*part, stuck map[*part]error) {
+	for _, p := range done {
+		if p.Checkpoint == c.ID {
+			c.Parts++
+			c.Bytes += p.Bytes
+			c.Records += p.Records
+		}
+	}
+	for p, err := range stuck {
+		c.Failed = append(c.Failed, failure(p, err))
+	}
+	c.State = journal.Complete
+	if len(c.Failed) > 0 {
+		c.State = journal.Partial
+		c.Error = fmt.Sprintf("%d of %d parts are not published, the first: %s: %s",
+			len(c.Failed), len(c.Failed)+c.Parts, c.Failed[0].Key, c.Failed[0].Error)
+	}
+	c.DurationMS = in.now().Sub(c.begun).Milliseconds()
+}
+
+// completeLate are checkpoints before now of which nothing is left committing.
+func (in *Instance) completeLate(done []*part, now uint64) []journal.Checkpoint {
+	open := map[uint64]bool{}
+	finished := map[*part]bool{}
+	for _, p := range done {
+		finished[p] = true
+	}
+	for _, p := range in.selectParts(func(p *part) bool { return p.State == journal.Committing && !finished[p] }) {
+		open[p.Checkpoint] = true
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	ended := map[uint64]journal.Checkpoint{}
+	for _, p := range done {
+		c, ok := in.partial[p.Checkpoint]
+		if !ok || c.ID == now {
+			continue
+		}
+		c.Parts++
+		c.Bytes += p.Bytes
+		c.Records += p.Records
+		if !open[c.ID] {
+			c.State, c.Failed, c.Error = journal.Complete, []journal.Failure{}, ""
+		}
+		in.partial[c.ID], ended[c.ID] = c, c
+	}
+	return slices.Collect(maps.Values(ended))
+}
+
+// release tells everyone about finished parts and frees what they held.
+func (in *Instance) release(done []*part) {
+	short := in.shortOfSpace()
+	seen := map[*source]bool{}
+	for _, p := range done {
+		in.mu.Lock()
+		delete(in.parts, p.ID)
+		in.mu.Unlock()
+		if p.File {
+			in.releaseFile(p)
+		} else {
+			in.cat.Published(p.known)
+			in.tellFinished(p, "")
+		}
+		in.events.part(in.partStatus(p))
+		for _, s := range p.sources {
+			seen[s] = true
+		}
+	}
+	for s := range seen {
+		if s.node.Kind() == spool.Stream {
+			in.releaseStream(s, short)
+		}
+	}
+}
+
+func (in *Instance) tellFinished(p *part, gone string) {
+	if in.cfg.Observer.Finished != nil {
+		in.cfg.Observer.Finished(p.known.Key, gone)
+	}
+}
+
+// releaseFile swaps the unfinished name for the finished one.
+func (in *Instance) releaseFile(p *part) {
+	s := p.sources[0]
+	gone := s.node.Path()
+	in.names.Lock()
+	in.cat.Published(p.known)
+	err := in.tree.Unlink(s.node)
+	in.names.Unlock()
+	if err != nil {
+		in.log.Error("finished file keeps its spool name", slog.String("path", gone), slog.Any("error", err))
+	}
+	in.tellFinished(p, gone)
+	in.remove(s)
+}
+
+// releaseStream frees the bytes of a source that are finished, and the source
+// when its name is gone and nothing is left.
+func (in *Instance) releaseStream(s *source, short bool) {
+	s.mu.Lock()
+	over := s.node.Unlinked() && s.unfinished() == 0 && s.idle()
+	if over { // whoever wrote may have written since the last look
+		grew, err := s.observe(in.now())
+		over = err == nil && !grew && s.unfinished() == 0
+	}
+	err := in.punch(s, short)
+	s.mu.Unlock()
+	if err != nil {
+		in.log.Warn("spool bytes are not released", slog.String("path", s.node.Path()), slog.Any("error", err))
+	}
+	if over {
+		in.remove(s)
+	}
+}
+
+// punch gives finished bytes back to the file system. done is noted before
+// they go, so that nobody ever reads the zeros. s.mu is held.
+func (in *Instance) punch(s *source, short bool) error {
+	to, unit := s.finished.prefix(), int64(releaseUnit)
+	if short {
+		unit = page
+	} else {
+		to -= keptTail
+	}
+	to = to / page * page
+	from := s.node.Done()
+	if to-from < unit {
+		return nil
+	}
+	if err := s.node.SetDone(to); err != nil {
+		return err
+	}
+	if err := fault.Hit(fault.ReleaseDone); err != nil {
+		return err
+	}
+	if err := s.node.Punch(from, to); err != nil {
+		return err
+	}
+	return fault.Hit(fault.ReleasePunched)
+}
+
+// shortOfSpace says whether the spool's disk is nearly full.
+func (in *Instance) shortOfSpace() bool {
+	free, total, err := in.tree.Free()
+	return err == nil && free < min(total/10, 1<<30)
+}
+
+// write journals records, and with them what is to be dropped.
+func (in *Instance) write(to func(...journal.Record) error, records ...journal.Record) error {
+	in.mu.Lock()
+	garbage := in.garbage
+	in.garbage = nil
+	in.mu.Unlock()
+	if len(garbage)+len(records) == 0 {
+		return nil
+	}
+	err := to(append(slices.Clone(garbage), records...)...)
+	if err != nil {
+		in.mu.Lock()
+		in.garbage = append(garbage, in.garbage...)
+		in.mu.Unlock()
+	}
+	return err
+}

@@ -1,0 +1,167 @@
+package lifecycle
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/lifecycle/journal"
+)
+
+// recentParts is how many finished parts Parts shows.
+const recentParts = 1000
+
+// Manifest is a checkpoint with every part that it published.
+type Manifest struct {
+	journal.Checkpoint
+	Instance string       `json:"instance"`
+	Files    []PartStatus `json:"files"`
+}
+
+// archive writes the manifests of checkpoints that published something. Their
+// parts leave the journal with its next write.
+func (in *Instance) archive(done []*part, ended []journal.Checkpoint) {
+	files := map[uint64][]PartStatus{}
+	for _, p := range done {
+		files[p.Checkpoint] = append(files[p.Checkpoint], in.partStatus(p))
+	}
+	for _, c := range ended {
+		if err := in.archiveOne(c, files[c.ID]); err != nil {
+			in.fail(err)
+			in.log.Error("manifest cannot be written, the journal keeps its parts", slog.Uint64("checkpoint", c.ID), slog.Any("error", err))
+			return
+		}
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, p := range done {
+		in.garbage = append(in.garbage, journal.DropPart{ID: p.ID})
+		in.recent = append(in.recent, in.partStatusLocked(p))
+	}
+	in.recent = slices.Delete(in.recent, 0, max(0, len(in.recent)-recentParts))
+	for _, c := range ended {
+		if c.State == journal.Complete {
+			delete(in.partial, c.ID)
+		} else {
+			in.partial[c.ID] = c
+		}
+		if i, found := slices.BinarySearch(in.retained, c.ID); !found {
+			in.retained = slices.Insert(in.retained, i, c.ID)
+		}
+	}
+	in.expireManifests()
+}
+
+func (in *Instance) archiveOne(c journal.Checkpoint, files []PartStatus) error {
+	m := Manifest{Checkpoint: c, Instance: in.uid, Files: []PartStatus{}}
+	if before, err := in.Manifest(c.ID); err == nil {
+		m.Files = before.Files
+	}
+	for _, f := range files {
+		if !slices.ContainsFunc(m.Files, func(b PartStatus) bool { return b.Part == f.Part }) {
+			m.Files = append(m.Files, f)
+		}
+	}
+	slices.SortFunc(m.Files, func(a, b PartStatus) int { return cmp.Compare(a.Part, b.Part) })
+	data, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("manifest %d: %w", c.ID, err)
+	}
+	return writeFile(in.manifestPath(c.ID), data, len(files) > 0)
+}
+
+// expireManifests drops what is past retention. in.mu is held.
+func (in *Instance) expireManifests() {
+	for len(in.retained) > in.cfg.Retain {
+		id := in.retained[0]
+		if _, open := in.partial[id]; open {
+			return
+		}
+		if err := os.Remove(in.manifestPath(id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			in.log.Warn("old manifest stays", slog.Uint64("checkpoint", id), slog.Any("error", err))
+		}
+		in.garbage = append(in.garbage, journal.DropCheckpoint{ID: id})
+		in.retained = in.retained[1:]
+	}
+}
+
+func (in *Instance) manifestPath(id uint64) string {
+	return filepath.Join(in.cfg.StateDir, "manifests", fmt.Sprintf("%d.json", id))
+}
+
+// writeFile replaces a file as a whole, durably when sync is set.
+func writeFile(path string, data []byte, sync bool) error {
+	tmp := path + ".tmp"
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil && sync {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil || !sync {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// Manifest is what checkpoint id published, while it is retained; an error
+// wrapping os.ErrNotExist otherwise.
+func (in *Instance) Manifest(id uint64) (Manifest, error) {
+	var m Manifest
+	data, err := os.ReadFile(in.manifestPath(id))
+	if err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(data, &m); err != nil {
+		return m, fmt.Errorf("manifest %d: %w", id, err)
+	}
+	return m, nil
+}
+
+// Checkpoints are the ids of the retained checkpoints, ascending.
+func (in *Instance) Checkpoints() []uint64 {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return slices.Clone(in.retained)
+}
+
+// publishManifest puts the manifest of a complete checkpoint into the target.
+func (in *Instance) publishManifest(ctx context.Context, c journal.Checkpoint) {
+	if !in.cfg.Manifests || c.Parts == 0 || c.State != journal.Complete {
+		return
+	}
+	data, err := os.ReadFile(in.manifestPath(c.ID))
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, in.cfg.CommitTimeout)
+		defer cancel()
+		_, err = in.store.Put(ctx, backend.Object{
+			Key:  backend.Key(fmt.Sprintf("%s/%s/%d.json", ManifestName, in.uid, c.ID)),
+			Size: int64(len(data)), Mode: streamMode, UID: in.cfg.UID, GID: in.cfg.GID, ModTime: time.Now(),
+			Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil },
+			Meta: backend.Meta{MetaInstance: in.uid},
+		})
+	}
+	if err != nil && !errors.Is(err, backend.ErrExist) {
+		in.fail(err)
+		in.log.Warn("manifest is not in the target", slog.Uint64("checkpoint", c.ID), slog.Any("error", err))
+	}
+}

@@ -1,0 +1,375 @@
+package lifecycle
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sinkfs/sinkfs/lifecycle/catalog"
+	"github.com/sinkfs/sinkfs/lifecycle/journal"
+	"github.com/sinkfs/sinkfs/lifecycle/spool"
+)
+
+const (
+	// recordsVersion is the version of the journal's records.
+	recordsVersion = 1
+	// firstContact is how long a target that was never reached may take.
+	firstContact = 15 * time.Second
+)
+
+// Open recovers the state directory: the journal is verified, the spool
+// scanned, no data re-read, and the store is asked only when it was never
+// reached with this state directory (15 s, else ErrTarget). Errors wrap
+// ErrState or ErrTarget and say what to do.
+func Open(ctx context.Context, c Config) (*Instance, error) {
+	c.setDefaults()
+	in := &Instance{
+		cfg: c, log: c.Log, now: time.Now, store: c.Store, cat: catalog.New(c.Store, catalog.Options{Log: c.Log}),
+		follower: newFollower(), rounds: rounds{wake: make(chan struct{}, 1)}, state: Recovering,
+		sources: map[uint64]*source{}, lingering: map[*source]bool{}, parts: map[uint64]*part{},
+		counters: map[string]uint64{}, partial: map[uint64]journal.Checkpoint{},
+	}
+	in.events, in.succeeded = newEvents(in.now), in.now()
+	in.target = health{now: in.now, state: "unknown", since: in.now().UTC()}
+	in.addSinks(c.Sinks)
+	if err := os.MkdirAll(filepath.Join(c.StateDir, "manifests"), 0o700); err != nil {
+		return nil, fmt.Errorf("state directory %s: %w: %w", c.StateDir, ErrState, err)
+	}
+	var err error
+	if in.tree, err = spool.Open(c.SpoolDir, c.Log); err != nil {
+		return nil, fmt.Errorf("spool %s: %w: %w", c.SpoolDir, ErrState, err)
+	}
+	if in.journal, err = journal.Open(journal.Options{Dir: filepath.Join(c.StateDir, "journal"), Log: c.Log}); err != nil {
+		return nil, errors.Join(fmt.Errorf("state directory %s: %w: %w", c.StateDir, ErrState, err), in.tree.Close())
+	}
+	if err := in.recover(ctx); err != nil {
+		return nil, errors.Join(err, in.journal.Close(), in.tree.Close())
+	}
+	return in, nil
+}
+
+func (in *Instance) addSinks(sinks []Sink) {
+	for _, s := range sinks {
+		in.sinks = append(in.sinks, &s)
+	}
+	if !slices.ContainsFunc(in.sinks, func(s *Sink) bool { return s.Path == "" }) {
+		s := DefaultSink()
+		in.sinks = append(in.sinks, &s)
+	}
+}
+
+// recovery is what the journal says of the process before.
+type recovery struct {
+	instance    *journal.Instance
+	sources     map[journal.SourceID]journal.Source
+	checkpoints map[uint64]journal.Checkpoint
+	parts       []journal.Part
+}
+
+func (in *Instance) load() (recovery, error) {
+	r := recovery{sources: map[journal.SourceID]journal.Source{}, checkpoints: map[uint64]journal.Checkpoint{}}
+	err := in.journal.Load(func(rec journal.Record) error {
+		switch rec := rec.(type) {
+		case journal.Instance:
+			r.instance = &rec
+		case journal.Counter:
+			in.counters[rec.Sink] = rec.Next
+		case journal.Source:
+			r.sources[rec.ID] = rec
+		case journal.Checkpoint:
+			r.checkpoints[rec.ID] = rec
+			in.lastID = max(in.lastID, rec.ID)
+		case journal.Part:
+			r.parts = append(r.parts, rec)
+			in.lastID = max(in.lastID, rec.Checkpoint)
+		}
+		return nil
+	})
+	if err != nil {
+		return r, fmt.Errorf("state directory %s: %w: %w", in.cfg.StateDir, ErrState, err)
+	}
+	return r, nil
+}
+
+func (in *Instance) recover(ctx context.Context) error {
+	r, err := in.load()
+	if err != nil {
+		return err
+	}
+	now := in.now()
+	byID := map[journal.SourceID]*source{}
+	for _, n := range in.tree.All() {
+		if n.Kind() == spool.Dir {
+			continue
+		}
+		s := in.newSource(n, now)
+		in.sources[n.ID().Ino] = s
+		byID[s.id] = s
+	}
+	if err := in.identify(ctx, r); err != nil {
+		return err
+	}
+	for id, rec := range r.sources {
+		if s := byID[id]; s != nil {
+			s.finished, s.marks = rec.Finished, rec.Marks
+		} else {
+			in.garbage = append(in.garbage, journal.DropSource{ID: id})
+		}
+	}
+	done, err := in.recoverParts(r, byID)
+	if err != nil {
+		return err
+	}
+	if err := in.recoverSources(now); err != nil {
+		return err
+	}
+	in.recoverManifests()
+	return in.recoverCheckpoints(r, done)
+}
+
+// identify makes sure that journal, spool and target belong together, and
+// makes the instance's record the first time.
+func (in *Instance) identify(ctx context.Context, r recovery) error {
+	props := in.store.Properties()
+	fresh := journal.Instance{
+		Version: recordsVersion, Target: in.cfg.Target, Identity: props.Identity, SpoolIno: in.tree.Ino(),
+		Created: in.now().UTC(), Reached: true,
+	}
+	old := r.instance
+	switch {
+	case old == nil && len(in.sources) > 0:
+		return fmt.Errorf("state directory %s: the spool holds %d files but the journal is empty: run 'sinkfs journal restore', or name the right state directory: %w",
+			in.cfg.StateDir, len(in.sources), ErrState)
+	case old == nil:
+		uid := make([]byte, 8)
+		if _, err := rand.Read(uid); err != nil {
+			return err
+		}
+		fresh.UID = hex.EncodeToString(uid)
+	case old.Version > recordsVersion:
+		return fmt.Errorf("state directory %s was written by a newer sinkfs (records %d, this one knows %d), upgrade: %w",
+			in.cfg.StateDir, old.Version, recordsVersion, ErrState)
+	case old.SpoolIno != fresh.SpoolIno:
+		return fmt.Errorf("state directory %s is a copy or its spool was replaced (spool inode %d, expected %d): two instances of one uid would overwrite each other, use the original or a new directory: %w",
+			in.cfg.StateDir, fresh.SpoolIno, old.SpoolIno, ErrState)
+	case old.Identity == fresh.Identity:
+		in.uid = old.UID
+		return nil
+	case in.holdsUnfinished(r):
+		return fmt.Errorf("state directory %s holds unpublished data of target %s, mount that target once more to publish it, or name another state directory for %s: %w",
+			in.cfg.StateDir, old.Target, in.cfg.Target, ErrState)
+	default:
+		fresh.UID, fresh.Created = old.UID, old.Created
+	}
+	in.uid = fresh.UID
+	if err := in.meet(ctx); err != nil {
+		return err
+	}
+	return in.journal.Mark(fresh)
+}
+
+// meet reaches a target that was never reached with this state directory: a
+// mistyped one is an error, not a silent backlog.
+func (in *Instance) meet(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, firstContact)
+	defer cancel()
+	if err := in.store.Check(ctx); err != nil {
+		return fmt.Errorf("target %s: %w: %w", in.cfg.Target, ErrTarget, err)
+	}
+	in.target.ok()
+	return nil
+}
+
+func (in *Instance) holdsUnfinished(r recovery) bool {
+	for _, p := range r.parts {
+		if p.State != journal.Finished {
+			return true
+		}
+	}
+	for _, s := range in.sources {
+		size, err := s.node.Size()
+		if err != nil || s.node.Kind() != spool.Scratch && size > rangeSet(r.sources[s.id].Finished).bytes() {
+			return true
+		}
+	}
+	return false
+}
+
+// recoverParts takes up the parts where the process before left them. It
+// returns the finished ones whose manifest may be missing.
+func (in *Instance) recoverParts(r recovery, byID map[journal.SourceID]*source) ([]*part, error) {
+	var done []*part
+	for _, rec := range r.parts {
+		p := &part{Part: rec, sink: in.sinkNamed(rec)}
+		if p.State == journal.Committing {
+			if _, prepared := r.checkpoints[p.Checkpoint]; !prepared {
+				p.State, p.Checkpoint = journal.Pending, 0 // the mark is missing
+			}
+		}
+		if p.File && p.State == journal.Pending {
+			in.garbage = append(in.garbage, journal.DropPart{ID: p.ID}) // as the file is now, it is taken again
+			continue
+		}
+		for _, x := range p.Ranges {
+			s := byID[x.Source]
+			if s == nil && p.State != journal.Finished {
+				return nil, fmt.Errorf("state directory %s: the spool file of %q is missing, part %d cannot be published: put the spool back, or run 'sinkfs journal restore': %w",
+					in.cfg.StateDir, x.Path, p.ID, ErrState)
+			}
+			p.sources = append(p.sources, s)
+			if s != nil {
+				s.recoverRange(p, x.Range)
+			}
+		}
+		if p.State == journal.Finished {
+			done = append(done, p)
+		} else {
+			in.parts[p.ID] = p
+		}
+	}
+	return done, nil
+}
+
+func (s *source) recoverRange(p *part, r journal.Range) {
+	s.lastPart = max(s.lastPart, p.ID)
+	if p.State == journal.Finished {
+		s.finished = s.finished.with(r)
+	} else {
+		s.sealed = s.sealed.with(r)
+	}
+	if p.File {
+		s.part, s.ended = p, p.State == journal.Committing
+		s.gone = p.State == journal.Finished
+	}
+}
+
+// sinkNamed is the sink that a part was sealed for, as it is configured now.
+func (in *Instance) sinkNamed(p journal.Part) *Sink {
+	for _, s := range in.sinks {
+		if s.Path == p.Sink {
+			return s
+		}
+	}
+	return in.sinkOf(p.Ranges[0].Path)
+}
+
+func (in *Instance) recoverSources(now time.Time) error {
+	for _, s := range in.allSources() {
+		if s.node.Done() > s.finished.prefix() {
+			return fmt.Errorf("state directory %s: the journal is older than the spool: %q was released up to byte %d, the journal knows %d: run 'sinkfs journal restore': %w",
+				in.cfg.StateDir, s.node.Path(), s.node.Done(), s.finished.prefix(), ErrState)
+		}
+		st, err := s.node.Stat()
+		if err != nil {
+			return fmt.Errorf("spool file %q: %w: %w", s.node.Path(), ErrState, err)
+		}
+		if st.Ctime.Before(now) {
+			s.touched = st.Ctime
+		}
+		if s.node.Kind() == spool.Stream {
+			if err := s.restore(now); err != nil {
+				return fmt.Errorf("spool file %q: %w: %w", s.node.Path(), ErrState, err)
+			}
+		} else if s.node.Unlinked() {
+			s.gone = true // discarded
+		}
+		if s.gone {
+			in.lingering[s] = true
+			if err := in.tree.Unlink(s.node); err != nil {
+				return fmt.Errorf("spool file %q: %w: %w", s.node.Path(), ErrState, err)
+			}
+			continue
+		}
+		in.follower.add(s, now, fastest)
+	}
+	return nil
+}
+
+func (in *Instance) recoverManifests() {
+	entries, err := os.ReadDir(filepath.Join(in.cfg.StateDir, "manifests"))
+	if err != nil {
+		return // it was just made
+	}
+	for _, e := range entries {
+		if id, err := strconv.ParseUint(strings.TrimSuffix(e.Name(), ".json"), 10, 64); err == nil {
+			in.retained = append(in.retained, id)
+		}
+	}
+	slices.Sort(in.retained)
+	for _, id := range in.retained {
+		if m, err := in.Manifest(id); err == nil {
+			in.recent = append(in.recent, m.Files...)
+		}
+	}
+	in.recent = slices.Delete(in.recent, 0, max(0, len(in.recent)-recentParts))
+}
+
+// recoverCheckpoints ends those of which nothing is left committing, and
+// archives what the process before did not.
+func (in *Instance) recoverCheckpoints(r recovery, done []*part) error {
+	open := map[uint64]bool{}
+	for _, p := range in.parts {
+		if p.State == journal.Committing {
+			open[p.Checkpoint] = true
+		}
+	}
+	var ended []journal.Checkpoint
+	for _, c := range r.checkpoints {
+		if c.ID == in.lastID {
+			last := c
+			in.last = &last
+		}
+		if c.State != journal.Prepared && c.State != journal.Partial {
+			continue
+		}
+		if open[c.ID] {
+			in.partial[c.ID] = c
+			continue
+		}
+		c.State = journal.Complete
+		if len(c.Failed) > 0 {
+			c.State = journal.Partial // parts that were declined, not left behind
+		}
+		ended = append(ended, c)
+	}
+	for i := range ended {
+		for _, p := range done {
+			if p.Checkpoint == ended[i].ID {
+				ended[i].Parts++
+				ended[i].Bytes += p.Bytes
+				ended[i].Records += p.Records
+			}
+		}
+	}
+	var records []journal.Record
+	for _, c := range ended {
+		records = append(records, c)
+		in.last = latest(in.last, c)
+	}
+	for _, p := range done { // ended before, its manifest may have been lost
+		c := r.checkpoints[p.Checkpoint]
+		if !slices.ContainsFunc(ended, func(e journal.Checkpoint) bool { return e.ID == p.Checkpoint }) && c.ID > 0 {
+			ended = append(ended, c)
+		}
+	}
+	if err := in.write(in.journal.Write, records...); err != nil {
+		return fmt.Errorf("state directory %s: %w: %w", in.cfg.StateDir, ErrState, err)
+	}
+	in.archive(done, ended)
+	return nil
+}
+
+func latest(a *journal.Checkpoint, b journal.Checkpoint) *journal.Checkpoint {
+	if a == nil || b.ID >= a.ID {
+		return &b
+	}
+	return a
+}

@@ -1,0 +1,226 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+	"syscall"
+
+	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/lifecycle/spool"
+)
+
+// Unlink takes the name away: a stream's records stay and are published, a
+// file is discarded. Names of finished files go to UnlinkFinished.
+func (in *Instance) Unlink(_ context.Context, dir uint64, name string) error {
+	d, err := in.dirNode(dir)
+	if err != nil {
+		return err
+	}
+	in.names.Lock()
+	defer in.names.Unlock()
+	n := in.tree.Lookup(d, name)
+	switch {
+	case n == nil:
+		return fmt.Errorf("%q: %w", name, syscall.ENOENT)
+	case n.Kind() == spool.Dir:
+		return fmt.Errorf("%q: %w", n.Path(), syscall.EISDIR)
+	}
+	return in.unlink(n)
+}
+
+// unlink is called with in.names held.
+func (in *Instance) unlink(n *spool.Node) error {
+	s := in.source(n.ID().Ino)
+	if s == nil {
+		return fmt.Errorf("%q: %w", n.Path(), syscall.ESTALE)
+	}
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return fmt.Errorf("%q: %w", n.Path(), ErrFinished)
+	}
+	stream := n.Kind() == spool.Stream
+	if !stream {
+		in.withdraw(s)
+		s.gone = true
+	}
+	err := in.tree.Unlink(n)
+	s.touched = in.now()
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if stream {
+		in.follower.add(s, in.now(), fastest)
+		return nil
+	}
+	in.remove(s)
+	return nil
+}
+
+// UnlinkFinished deletes a finished file where the sink allows it, else
+// ErrFinished.
+func (in *Instance) UnlinkFinished(ctx context.Context, p string) error {
+	if !in.sinkOf(p).AllowDelete {
+		return fmt.Errorf("%q: %w", p, ErrFinished)
+	}
+	if err := in.store.Delete(ctx, backend.Key(p)); err != nil {
+		return err
+	}
+	in.cat.Deleted(backend.Key(p))
+	return nil
+}
+
+// Rename moves an unfinished file or directory. A stream keeps the directory
+// of what was written; a target that is unfinished goes first, as by Unlink,
+// unless noReplace.
+func (in *Instance) Rename(ctx context.Context, fromDir uint64, from string, toDir uint64, to string, noReplace bool) error {
+	fd, err := in.dirNode(fromDir)
+	if err != nil {
+		return err
+	}
+	td, err := in.dirNode(toDir)
+	if err != nil {
+		return err
+	}
+	oldPath, newPath := path.Join(fd.Path(), from), path.Join(td.Path(), to)
+	if err := in.mayRename(ctx, in.tree.Lookup(fd, from), oldPath, to, newPath); err != nil {
+		return err
+	}
+	in.names.Lock()
+	defer in.names.Unlock()
+	n, old := in.tree.Lookup(fd, from), in.tree.Lookup(td, to)
+	switch {
+	case n == nil:
+		return fmt.Errorf("%q: %w", oldPath, syscall.ENOENT)
+	case n == old:
+		return nil
+	case old != nil && noReplace, in.finishedMeanwhile(newPath):
+		return fmt.Errorf("%q: %w", newPath, syscall.EEXIST)
+	}
+	if n.Kind() == spool.Dir {
+		return in.renameDir(n, old, td, to)
+	}
+	return in.renameFile(n, old, td, to)
+}
+
+// mayRename asks what needs the store, before names are held.
+func (in *Instance) mayRename(ctx context.Context, n *spool.Node, oldPath, to, newPath string) error {
+	if err := checkName(to); err != nil {
+		return err
+	}
+	if n == nil {
+		if _, ok := in.stored(ctx, oldPath); ok {
+			return fmt.Errorf("%q: %w", oldPath, ErrFinished)
+		}
+		return fmt.Errorf("%q: %w", oldPath, syscall.ENOENT)
+	}
+	sink := in.sinkOf(newPath)
+	if in.sinkOf(oldPath) != sink || n.Kind() == spool.Dir && (in.hasSinkBelow(oldPath) || in.hasSinkBelow(newPath)) {
+		return fmt.Errorf("%q to %q: %w", oldPath, newPath, ErrOtherSink)
+	}
+	if err := in.checkKey(sink, newPath); err != nil {
+		return err
+	}
+	if info, ok := in.stored(ctx, newPath); ok && (n.Kind() != spool.Dir || !info.Dir) {
+		return fmt.Errorf("%q: %w", newPath, ErrExist)
+	}
+	if n.Kind() == spool.Dir && (in.storedBelow(ctx, oldPath) || in.storedBelow(ctx, newPath)) {
+		return fmt.Errorf("%q: %w", oldPath, ErrHoldsFinished)
+	}
+	return nil
+}
+
+func (in *Instance) hasSinkBelow(p string) bool {
+	for _, s := range in.sinks {
+		if s.Path != "" && below(s.Path, p) {
+			return true
+		}
+	}
+	return false
+}
+
+func (in *Instance) renameFile(n, old, toDir *spool.Node, to string) error {
+	if old != nil && old.Kind() == spool.Dir {
+		return fmt.Errorf("%q: %w", old.Path(), syscall.EISDIR)
+	}
+	s := in.source(n.ID().Ino)
+	if s == nil {
+		return fmt.Errorf("%q: %w", n.Path(), syscall.ESTALE)
+	}
+	if old != nil {
+		if err := in.unlink(old); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return fmt.Errorf("%q: %w", n.Path(), ErrFinished)
+	}
+	now := in.now()
+	if n.Kind() == spool.Stream && n.Dir() != toDir {
+		if err := in.stay(s, now); err != nil {
+			return err
+		}
+	}
+	in.withdraw(s)
+	if err := in.tree.Rename(n, toDir, to); err != nil {
+		return err
+	}
+	s.touched = now
+	if n.Kind() == spool.Scratch {
+		in.settleKind(s)
+		in.follower.add(s, now, fastest)
+	}
+	return nil
+}
+
+func (in *Instance) renameDir(n, old, toDir *spool.Node, to string) error {
+	if old != nil {
+		if old.Kind() != spool.Dir {
+			return fmt.Errorf("%q: %w", old.Path(), syscall.ENOTDIR)
+		}
+		if err := in.tree.Rmdir(old); err != nil {
+			return err
+		}
+	}
+	for d := toDir; d != nil; d = d.Dir() {
+		if d == n {
+			return fmt.Errorf("%q into itself: %w", n.Path(), syscall.EINVAL)
+		}
+	}
+	for _, s := range in.sourcesBelow(n.Path()) {
+		if err := in.stayInRenamedDir(s); err != nil {
+			return err
+		}
+	}
+	return in.tree.Rename(n, toDir, to)
+}
+
+func (in *Instance) stayInRenamedDir(s *source) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ended, s.node.Kind() == spool.File && s.part != nil:
+		return fmt.Errorf("%q: %w", s.node.Path(), ErrHoldsFinished)
+	case s.node.Kind() == spool.Stream:
+		return in.stay(s, in.now())
+	}
+	return nil
+}
+
+// sourcesBelow are the sources whose name is in a directory or below it.
+func (in *Instance) sourcesBelow(dir string) []*source {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	var out []*source
+	for _, s := range in.sources {
+		if !s.node.Unlinked() && strings.HasPrefix(s.node.Path(), dir+"/") {
+			out = append(out, s)
+		}
+	}
+	return out
+}

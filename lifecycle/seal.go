@@ -1,0 +1,401 @@
+package lifecycle
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"path"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/internal/fault"
+	"github.com/sinkfs/sinkfs/lifecycle/journal"
+	"github.com/sinkfs/sinkfs/lifecycle/spool"
+)
+
+const (
+	// settled is how long a closed file rests before the timer takes it.
+	settled = 10 * time.Second
+	// releaseWait is how long a trigger waits for the RELEASE that follows a
+	// close.
+	releaseWait = time.Second
+	// manySources is from how many on one syncfs is cheaper than an fdatasync
+	// for each.
+	manySources = 16
+	// streamMode is the mode of a stream's part.
+	streamMode = 0o444
+	// partIDs is the counter of part ids, beside those of the sinks.
+	partIDs = "\x00parts"
+)
+
+// part is one finished file to be.
+type part struct {
+	journal.Part
+	sink    *Sink
+	sources []*source // of Ranges, one each
+	staged  backend.Staged
+	known   backend.Info // what the store said when it published it
+
+	withdrawn bool // its file was opened again; guarded by the source's lock
+}
+
+// piece is a sealed segment and its source.
+type piece struct {
+	*segment
+	src *source
+}
+
+// harvest is what a checkpoint found in the sources.
+type harvest struct {
+	pieces  []piece
+	files   []*part
+	leftOut []journal.Excuse
+}
+
+// collect looks at every source and takes what the trigger takes of it.
+func (in *Instance) collect(t Trigger) harvest {
+	now := in.now()
+	var h harvest
+	for _, s := range in.allSources() {
+		if err := in.collectSource(s, t, now, &h); err != nil {
+			if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ESTALE) {
+				continue // removed meanwhile
+			}
+			h.leave(s, s.unfinished(), "its spool file cannot be read: "+err.Error())
+			in.fail(err)
+			in.log.Error("source cannot be read", slog.String("path", s.node.Path()), slog.Any("error", err))
+		}
+	}
+	return h
+}
+
+func (h *harvest) leave(s *source, bytes int64, reason string) {
+	h.leftOut = append(h.leftOut, journal.Excuse{Path: s.node.Path(), Bytes: bytes, Reason: reason})
+}
+
+func (in *Instance) collectSource(s *source, t Trigger, now time.Time, h *harvest) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone {
+		return nil
+	}
+	switch s.node.Kind() {
+	case spool.Stream:
+		return in.collectStream(s, t, now, h)
+	case spool.File:
+		return in.collectFile(s, t, now, h)
+	case spool.Scratch:
+		in.settleKind(s)
+		size, err := s.node.Size()
+		if err == nil && size > 0 && t != Timer {
+			h.leave(s, size, "its name is never published")
+		}
+		return err
+	case spool.Dir:
+	}
+	return nil
+}
+
+func (in *Instance) collectStream(s *source, t Trigger, now time.Time, h *harvest) error {
+	if s.writers > 0 || !s.proven || !s.observed.After(s.touched) {
+		if _, err := s.observe(now); err != nil {
+			return err
+		}
+	}
+	if s.cut == nil {
+		return nil
+	}
+	r := &reader{node: s.node}
+	defer r.Close()
+	everything := t != Timer && t != Policy || s.sink.Rolling.OnCheckpoint || s.sink.Format.Bulk
+	if everything {
+		if err := s.cut.sealAll(r); err != nil {
+			return err
+		}
+		if err := in.collectTail(s, t, now, r, h); err != nil {
+			return err
+		}
+	}
+	segments := s.cut.take()
+	for _, g := range segments {
+		h.pieces = append(h.pieces, piece{g, s})
+		for _, x := range g.ranges {
+			s.sealed = s.sealed.with(x)
+		}
+	}
+	if len(s.cut.open) == 0 && s.cut.tail() == 0 && s.writers == 0 {
+		s.cut = nil // nothing unsealed: what comes starts anew behind it
+	}
+	return nil
+}
+
+// collectTail takes a record without an end once nobody can end it.
+func (in *Instance) collectTail(s *source, t Trigger, now time.Time, r *reader, h *harvest) error {
+	tail := s.cut.tail()
+	if tail == 0 {
+		return nil
+	}
+	if t != End && !s.idle() {
+		h.leave(s, tail, "the last record has no end yet and a program has the file open")
+		return nil
+	}
+	return s.cut.end(r, s.sink.dirBelow(s.dirAt(s.cut.seen)), now)
+}
+
+func (in *Instance) collectFile(s *source, t Trigger, now time.Time, h *harvest) error {
+	size, err := s.node.Size()
+	switch {
+	case err != nil:
+		return err
+	case s.ended, s.node.Unlinked():
+		return nil
+	case s.part != nil && s.part.State == journal.Quarantined:
+		h.leave(s, size, "quarantined: "+s.part.Error)
+		return nil
+	case s.part != nil:
+		return nil // declined before: it is still pending
+	case s.writers > 0:
+		h.leave(s, size, "a program has the file open")
+		return nil
+	case (t == Timer || t == Policy) && now.Sub(s.touched) < settled:
+		h.leave(s, size, "closed less than 10 s ago")
+		return nil
+	case !s.idle():
+		h.leave(s, size, "a program has the file open or mapped")
+		return nil
+	}
+	p, err := in.filePart(s, now)
+	if err == nil {
+		s.part = p
+		h.files = append(h.files, p)
+	}
+	return err
+}
+
+// filePart is the part of a whole file as it stands.
+func (in *Instance) filePart(s *source, now time.Time) (*part, error) {
+	st, err := s.node.Stat()
+	if err != nil {
+		return nil, err
+	}
+	p := path.Clean(s.node.Path())
+	bucket := ""
+	if !s.sink.Assigner.ByRecord() {
+		bucket = s.sink.Assigner.Assign(nil, st.Ctime) // a program may have set the mtime
+	}
+	return &part{sink: s.sink, sources: []*source{s}, Part: journal.Part{
+		Sink: s.sink.Path, File: true, Bucket: bucket, State: journal.Pending, Attempt: 1,
+		Key:    s.sink.fileKey(s.sink.dirBelow(s.dir()), bucket, path.Base(p)),
+		Ranges: []journal.PartRange{{Source: s.id, Path: p, Range: journal.Range{Len: st.Size}}},
+		Bytes:  st.Size, Mode: st.Mode & 0o7777, UID: st.UID, GID: st.GID, ModTime: st.Mtime.UTC(), Sealed: now.UTC(),
+	}}, nil
+}
+
+// seal makes the harvest durable and journals it as pending parts.
+func (in *Instance) seal(ctx context.Context, h harvest) error {
+	if len(h.pieces) == 0 && len(h.files) == 0 {
+		return nil
+	}
+	if err := in.syncSpool(ctx, h); err != nil {
+		in.unseal(h)
+		return err
+	}
+	if err := fault.Hit(fault.SealSynced); err != nil {
+		in.unseal(h)
+		return err
+	}
+	parts := append(in.pack(h.pieces, in.now()), h.files...)
+	records := in.number(parts)
+	if err := in.write(in.journal.Write, records...); err != nil {
+		in.unseal(h)
+		return err
+	}
+	in.mu.Lock()
+	for _, p := range parts {
+		in.parts[p.ID] = p
+	}
+	in.mu.Unlock()
+	return fault.Hit(fault.SealJournaled)
+}
+
+// unseal gives a harvest back whose sealing failed.
+func (in *Instance) unseal(h harvest) {
+	back := map[*source][]*segment{}
+	for _, p := range h.pieces {
+		back[p.src] = append(back[p.src], p.segment)
+	}
+	for s, segments := range back {
+		s.mu.Lock()
+		if s.cut == nil {
+			s.cut = newCutter(s.sink.Format.Records, s.sink.Assigner, s.sink.Rolling, s.taken().prefix())
+		}
+		for _, g := range segments {
+			for _, r := range g.ranges {
+				s.sealed = s.sealed.without(r)
+			}
+		}
+		s.cut.giveBack(segments)
+		s.mu.Unlock()
+	}
+	for _, p := range h.files {
+		s := p.sources[0]
+		s.mu.Lock()
+		if s.part == p {
+			s.part = nil
+		}
+		s.mu.Unlock()
+	}
+}
+
+// syncSpool makes the bytes of the harvest durable: the journal never records
+// bytes that are not.
+func (in *Instance) syncSpool(ctx context.Context, h harvest) error {
+	nodes := map[*spool.Node]bool{}
+	for _, p := range h.pieces {
+		nodes[p.src.node] = true
+	}
+	for _, p := range h.files {
+		nodes[p.sources[0].node] = true
+	}
+	if len(nodes) > manySources {
+		return in.tree.SyncAll()
+	}
+	g, _ := errgroup.WithContext(ctx)
+	for n := range nodes {
+		g.Go(func() error {
+			if err := n.Sync(); !errors.Is(err, syscall.ENOENT) {
+				return err
+			}
+			return nil // discarded meanwhile: its part is withdrawn
+		})
+	}
+	return g.Wait()
+}
+
+// pack makes parts of segments: those of one sink, directory and bucket
+// together, in order of path and offset, none split, up to max_part_size.
+func (in *Instance) pack(pieces []piece, now time.Time) []*part {
+	slices.SortStableFunc(pieces, func(a, b piece) int {
+		return cmp.Or(
+			cmp.Compare(a.src.sink.Path, b.src.sink.Path), cmp.Compare(a.dir, b.dir), cmp.Compare(a.bucket, b.bucket),
+			older(a.src, b.src), cmp.Compare(a.start(), b.start()),
+		)
+	})
+	var parts []*part
+	var open *part
+	var closed bool
+	for i, g := range pieces {
+		fits := i > 0 && !closed && g.src.sink.Coalesce && sameBucket(pieces[i-1], g) &&
+			open.Bytes+g.bytes <= g.src.sink.Rolling.MaxPartSize
+		if !fits {
+			open = &part{sink: g.src.sink, Part: journal.Part{
+				Sink: g.src.sink.Path, Bucket: g.bucket, Key: g.dir, State: journal.Pending, Attempt: 1,
+				Mode: streamMode, UID: in.cfg.UID, GID: in.cfg.GID, Sealed: now.UTC(),
+			}}
+			parts = append(parts, open)
+		}
+		open.take(g)
+		closed = g.torn
+	}
+	return parts
+}
+
+func sameBucket(a, b piece) bool {
+	return a.src.sink == b.src.sink && a.dir == b.dir && a.bucket == b.bucket
+}
+
+func (p *part) take(g piece) {
+	for _, r := range g.ranges {
+		p.Ranges = append(p.Ranges, journal.PartRange{Source: g.src.id, Path: g.src.node.Path(), Range: r})
+		p.sources = append(p.sources, g.src)
+	}
+	p.Bytes += g.bytes
+	if last := g.last.UTC(); last.After(p.ModTime) {
+		p.ModTime = last
+	}
+}
+
+// number gives new parts their ids, numbers and keys, and returns the records
+// to journal.
+func (in *Instance) number(parts []*part) []journal.Record {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	var records []journal.Record
+	touched := map[string]bool{partIDs: true}
+	for _, p := range parts {
+		p.ID = in.take(partIDs)
+		if !p.File {
+			dir := p.Key // pack left the directory there
+			p.N = in.take(p.Sink)
+			p.Key = p.sink.partKey(dir, p.Bucket, in.uid, p.N)
+			touched[p.Sink] = true
+		}
+		for _, s := range p.sources {
+			s.lastPart = p.ID
+		}
+		records = append(records, p.Part)
+	}
+	for name := range touched {
+		records = append(records, journal.Counter{Sink: name, Next: in.counters[name]})
+	}
+	return records
+}
+
+// take is the next value of a counter. in.mu is held.
+func (in *Instance) take(counter string) uint64 {
+	n := in.counters[counter]
+	in.counters[counter] = n + 1
+	return n
+}
+
+// awaitReleases waits a moment for the RELEASE of descriptors that were just
+// closed, where it decides what is published.
+func (in *Instance) awaitReleases(ctx context.Context) {
+	deadline := time.NewTimer(releaseWait)
+	defer deadline.Stop()
+	for {
+		changed := in.released.wait()
+		if !in.someClosing() {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-deadline.C:
+			return
+		case <-changed:
+		}
+	}
+}
+
+func (in *Instance) someClosing() bool {
+	now := in.now()
+	for _, s := range in.allSources() {
+		s.mu.Lock()
+		closing := s.writers > 0 && !s.flushed.IsZero() && now.Sub(s.flushed) < releaseWait && !s.gone
+		if closing && s.node.Kind() == spool.Stream {
+			closing = s.tornNow(now)
+		}
+		s.mu.Unlock()
+		if closing {
+			return true
+		}
+	}
+	return false
+}
+
+// tornNow says whether the last record has no end. s.mu is held.
+func (s *source) tornNow(now time.Time) bool {
+	if _, err := s.observe(now); err != nil || s.cut == nil {
+		return false
+	}
+	r := &reader{node: s.node}
+	defer r.Close()
+	whole, err := s.cut.records.Terminated(r, s.cut.pos, s.cut.seen)
+	return err == nil && !whole
+}

@@ -1,0 +1,149 @@
+package lifecycle
+
+import (
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sinkfs/sinkfs/format"
+	"github.com/sinkfs/sinkfs/lifecycle/spool"
+)
+
+// Sink is a subtree of the mount with its own kind, format, bucket assigner,
+// rolling policy and names. It owns the counter of its part names.
+type Sink struct {
+	Path        string // clean, relative; "" is the whole mount
+	File        bool   // each closed file becomes one part; else streams of records
+	Format      format.Format
+	Assigner    Assigner
+	Rolling     Rolling
+	Prefix      string
+	Suffix      string
+	Coalesce    bool     // pack segments of several sources into one part
+	Temporary   []string // globs of names that are never published
+	Rotated     []string
+	Whole       []string // globs of names that are files in a stream sink
+	DeadLetter  bool     // torn last records go aside instead of into a part
+	HoldUnknown bool     // stop and ask when a committed upload is unknown
+	AllowDelete bool     // finished files may be unlinked
+}
+
+// kindOf is the kind of a name at its creation: temporary, rotated, whole,
+// then the kind of the sink.
+func (s *Sink) kindOf(name string) spool.Kind {
+	switch {
+	case matches(s.Temporary, name), matches(s.Rotated, name):
+		return spool.Scratch
+	case s.File, matches(s.Whole, name):
+		return spool.File
+	}
+	return spool.Stream
+}
+
+func matches(globs []string, name string) bool {
+	for _, g := range globs {
+		// The configuration refuses malformed globs.
+		if ok, err := path.Match(g, name); ok && err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// dirBelow is the directory of a source below the sink.
+func (s *Sink) dirBelow(dir string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(dir, s.Path), "/")
+}
+
+// partKey is the key of the n-th part.
+func (s *Sink) partKey(dir, bucket, uid string, n uint64) string {
+	return path.Join(s.Path, dir, bucketDir(bucket), s.partName(uid, n))
+}
+
+// partName is the name of the n-th part in its directory.
+func (s *Sink) partName(uid string, n uint64) string {
+	return s.Prefix + "-" + uid + "-" + strconv.FormatUint(n, 10) + s.Suffix
+}
+
+// fileKey is the key of a whole file.
+func (s *Sink) fileKey(dir, bucket, name string) string {
+	return path.Join(s.Path, dir, bucketDir(bucket), name)
+}
+
+// besides is the key for a whole file whose own name is taken in its bucket.
+func besides(key, uid string, n uint64) string {
+	dir, name := path.Split(key)
+	stem, ext := name, ""
+	if i := strings.LastIndexByte(name, '.'); i > 0 {
+		stem, ext = name[:i], name[i:]
+		if s, ok := strings.CutSuffix(stem, ".tar"); ok && s != "" {
+			stem, ext = s, ".tar"+ext
+		}
+	}
+	return dir + stem + "-" + uid + "-" + strconv.FormatUint(n, 10) + ext
+}
+
+// sinkOf is the sink that a path belongs to: the longest one that matches.
+func (in *Instance) sinkOf(p string) *Sink {
+	var best *Sink
+	for _, s := range in.sinks {
+		if below(p, s.Path) && (best == nil || len(s.Path) > len(best.Path)) {
+			best = s
+		}
+	}
+	return best
+}
+
+func below(p, dir string) bool {
+	return dir == "" || p == dir || strings.HasPrefix(p, dir+"/")
+}
+
+// Defaults of a sink, Flink's where Flink has them.
+const (
+	DefaultMaxPartSize = 128 << 20
+	DefaultInterval    = time.Minute // rollover, inactivity and check
+	DefaultMaxRecord   = 16 << 20
+)
+
+// DefaultTemporary, DefaultRotated and DefaultWhole are the globs of names
+// that are never published, that log rotation makes, and that are files in a
+// stream sink.
+func DefaultTemporary() []string {
+	return []string{".*", "*~", "*.tmp", "*.part", "*.partial", "*.swp", "*.lock", "*.pid"}
+}
+
+// DefaultRotated are logrotate's names. A date or a long number is a live
+// name of rotatelogs or Tomcat.
+func DefaultRotated() []string {
+	var out []string
+	for _, n := range []string{"[1-9]", "[1-9][0-9]"} {
+		for _, z := range []string{"", ".gz", ".bz2", ".xz", ".zst"} {
+			out = append(out, "*.log."+n+z)
+		}
+	}
+	return out
+}
+
+// DefaultWhole are names whose bytes mean nothing cut.
+func DefaultWhole() []string {
+	return strings.Fields("*.parquet *.orc *.avro *.gz *.zst *.bz2 *.xz *.lz4 *.zip *.tar *.tgz *.dump *.bak *.jar *.db *.sqlite*")
+}
+
+// DefaultSink is the stream sink at the root that exists unless another is
+// configured there.
+func DefaultSink() Sink {
+	d, err := NewDateTime(DefaultPattern, time.UTC)
+	var assigner Assigner = d
+	if err != nil {
+		assigner = BasePath{} // cannot be: the pattern is tested
+	}
+	return Sink{
+		Format: format.Raw(DefaultMaxRecord), Assigner: assigner, Prefix: "part", Coalesce: true,
+		Rolling: Rolling{
+			MaxPartSize: DefaultMaxPartSize, RolloverInterval: DefaultInterval,
+			InactivityInterval: DefaultInterval, CheckInterval: DefaultInterval,
+		},
+		Temporary: DefaultTemporary(), Rotated: DefaultRotated(), Whole: DefaultWhole(),
+	}
+}

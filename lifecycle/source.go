@@ -1,0 +1,299 @@
+package lifecycle
+
+import (
+	"cmp"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sinkfs/sinkfs/lifecycle/journal"
+	"github.com/sinkfs/sinkfs/lifecycle/spool"
+)
+
+// source is one spool file that programs write.
+type source struct {
+	node *spool.Node
+	id   journal.SourceID
+	sink *Sink
+	seq  uint64 // order of birth: of two sources of one name, the older goes first
+
+	mu       sync.Mutex // taken before Instance.mu
+	cut      *cutter    // of a stream, nil until it holds something new
+	sealed   rangeSet   // in parts that are not finished
+	finished rangeSet
+	marks    []journal.Mark // where segments must end, ascending
+	lastPart uint64         // the latest part that it is in, 0: none
+	part     *part          // of a file: the part that it is in, not finished
+	ended    bool           // its file part is prepared: it counts as finished
+	gone     bool           // unlinked for good, or finished
+
+	handles, writers int
+	flushed          time.Time // last close of a descriptor: its RELEASE may still be on its way
+	proven           bool      // no writer lives but those counted
+	touched          time.Time // last open, close, growth, rename or setattr
+	wrote            time.Time // last growth seen
+	observed         time.Time // last look at the size
+
+	next time.Time     // of the follower, guarded by its lock
+	pace time.Duration // likewise
+	slot int           // likewise; place in its heap, -1: not in it
+}
+
+func (in *Instance) newSource(n *spool.Node, now time.Time) *source {
+	id := n.ID()
+	in.births++
+	return &source{
+		node: n, id: journal.SourceID{Ino: id.Ino, Gen: id.Gen}, sink: in.sinkOf(n.Path()), seq: in.births,
+		touched: now, observed: now, slot: -1,
+	}
+}
+
+// reader opens the spool file when the first byte is asked for: most looks at
+// a source need none.
+type reader struct {
+	node *spool.Node
+	f    *os.File
+}
+
+func (r *reader) ReadAt(p []byte, off int64) (int, error) {
+	if r.f == nil {
+		f, err := r.node.Open(os.O_RDONLY)
+		if err != nil {
+			return 0, err
+		}
+		r.f = f
+	}
+	return r.f.ReadAt(p, off)
+}
+
+func (r *reader) Close() {
+	if r.f != nil {
+		_ = r.f.Close() // only read from
+	}
+}
+
+// dir is the directory of the source, from the mount's root.
+func (s *source) dir() string {
+	d := path.Dir(s.node.Path())
+	if d == "." {
+		return ""
+	}
+	return d
+}
+
+// taken are the bytes that are in parts.
+func (s *source) taken() rangeSet {
+	t := slices.Clone(s.finished)
+	for _, r := range s.sealed {
+		t = t.with(r)
+	}
+	return t
+}
+
+// observe looks at the size and cuts what is new. It must be called with
+// s.mu held.
+func (s *source) observe(now time.Time) (grew bool, err error) {
+	size, err := s.node.Size()
+	if err != nil {
+		return false, err
+	}
+	if s.cut == nil {
+		if size <= s.taken().prefix() {
+			s.observed = now
+			return false, nil
+		}
+		s.cut = newCutter(s.sink.Format.Records, s.sink.Assigner, s.sink.Rolling, s.taken().prefix())
+	}
+	if size <= s.cut.seen {
+		s.observed = now
+		return false, nil
+	}
+	at, err := s.arrival(now)
+	if err != nil {
+		return false, err
+	}
+	r := &reader{node: s.node}
+	defer r.Close()
+	if err := s.cut.observe(r, s.sink.dirBelow(s.dir()), size, at); err != nil {
+		return false, err
+	}
+	s.observed, s.wrote, s.touched = now, at, now
+	return true, nil
+}
+
+// arrival is when the newest bytes came: now, unless that is another bucket
+// than before. Then the file's mtime, which the kernel sets at each write,
+// decides, within the time since the last look: a program may have set it.
+func (s *source) arrival(now time.Time) (time.Time, error) {
+	if s.cut.current == nil || s.sink.Assigner.ByRecord() || s.sink.Assigner.Assign(nil, now) == s.cut.current.bucket {
+		return now, nil
+	}
+	st, err := s.node.Stat()
+	if err != nil {
+		return now, err
+	}
+	if now.Before(s.observed) { // the clock went back
+		return now, nil
+	}
+	if st.Mtime.Before(s.observed) {
+		return s.observed, nil
+	}
+	if st.Mtime.Before(now) {
+		return now.Add(st.Mtime.Sub(now.Round(0))), nil // keeps the monotonic clock
+	}
+	return now, nil
+}
+
+// breakAt ends the record at the end of what is written, whole or torn: what
+// is written next never continues it. It is durable when it returns. s.mu is
+// held.
+func (in *Instance) breakAt(s *source, now time.Time) error {
+	if _, err := s.observe(now); err != nil {
+		return err
+	}
+	r := &reader{node: s.node}
+	defer r.Close()
+	if s.cut == nil {
+		return nil
+	}
+	if err := s.cut.settle(r); err != nil || s.cut.tail() == 0 {
+		return err
+	}
+	if err := in.mark(s, journal.Mark{Off: s.cut.seen, Dir: s.dir(), Torn: true}); err != nil {
+		return err
+	}
+	return s.cut.end(r, s.sink.dirBelow(s.dir()), now)
+}
+
+// stay makes the whole records written so far keep their directory, durably,
+// before the source gets another. s.mu is held.
+func (in *Instance) stay(s *source, now time.Time) error {
+	if _, err := s.observe(now); err != nil {
+		return err
+	}
+	if s.cut == nil {
+		return nil
+	}
+	r := &reader{node: s.node}
+	defer r.Close()
+	if err := s.cut.settle(r); err != nil || len(s.cut.open) == 0 && len(s.cut.ready) == 0 {
+		return err
+	}
+	return in.mark(s, journal.Mark{Off: s.cut.pos, Dir: s.dir()})
+}
+
+func (in *Instance) mark(s *source, m journal.Mark) error {
+	marks := append(slices.Clone(s.marks), m)
+	if err := in.journal.Write(s.record(s.finished, marks)); err != nil {
+		return err
+	}
+	s.marks = marks
+	return nil
+}
+
+func (s *source) record(finished rangeSet, marks []journal.Mark) journal.Source {
+	done := finished.prefix()
+	return journal.Source{
+		ID: s.id, Path: s.node.Path(), Finished: finished,
+		Marks: slices.DeleteFunc(slices.Clone(marks), func(m journal.Mark) bool { return m.Off <= done }),
+	}
+}
+
+// restore cuts again what the process before had seen and not sealed. What
+// lies between taken ranges was whole segments. The bytes came when the spool
+// file was last written.
+func (s *source) restore(now time.Time) error {
+	st, err := s.node.Stat()
+	if err != nil {
+		return err
+	}
+	taken := s.taken()
+	gaps := taken.gaps(0, st.Size)
+	s.marks = slices.DeleteFunc(s.marks, func(m journal.Mark) bool { return m.Off > st.Size })
+	if len(gaps) == 0 {
+		return nil
+	}
+	at := now
+	if st.Mtime.Before(now) {
+		at = st.Mtime
+	}
+	s.wrote = at
+	s.cut = newCutter(s.sink.Format.Records, s.sink.Assigner, s.sink.Rolling, gaps[0].Off)
+	r := &reader{node: s.node}
+	defer r.Close()
+	for i, g := range gaps {
+		if i > 0 {
+			if err := s.cut.skip(r, g.Off); err != nil {
+				return err
+			}
+		}
+		if err := s.restoreGap(r, g, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *source) restoreGap(r io.ReaderAt, g journal.Range, at time.Time) error {
+	from, to := g.Off, g.Off+g.Len
+	for _, m := range s.marks {
+		if m.Off <= from || m.Off > to {
+			continue
+		}
+		dir := s.sink.dirBelow(m.Dir)
+		if err := s.cut.observe(r, dir, m.Off, at); err != nil {
+			return err
+		}
+		if m.Torn {
+			if err := s.cut.end(r, dir, at); err != nil {
+				return err
+			}
+		}
+		from = m.Off
+	}
+	if from == to {
+		return nil
+	}
+	return s.cut.observe(r, s.sink.dirBelow(s.dirAt(to)), to, at)
+}
+
+// dirAt is the directory that the bytes before off were written in.
+func (s *source) dirAt(off int64) string {
+	for _, m := range s.marks {
+		if off <= m.Off {
+			return m.Dir
+		}
+	}
+	return s.dir()
+}
+
+// idle says whether no descriptor and no mapping can write to the file. Those
+// of this connection are counted; the lease finds those from before.
+func (s *source) idle() bool {
+	if s.writers > 0 {
+		return false
+	}
+	if !s.proven || s.node.Kind() != spool.Stream {
+		s.proven = s.node.Idle() == nil
+	}
+	return s.proven
+}
+
+// size is the newest size seen, of a stream.
+func (s *source) size() int64 {
+	if s.cut != nil {
+		return s.cut.seen
+	}
+	return s.taken().prefix()
+}
+
+// unfinished is how many bytes of a stream are not finished.
+func (s *source) unfinished() int64 { return s.size() - s.finished.bytes() }
+
+// older orders sources for packing: by path, and of one path by birth.
+func older(a, b *source) int {
+	return cmp.Or(cmp.Compare(a.node.Path(), b.node.Path()), cmp.Compare(a.seq, b.seq))
+}
