@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/cmd/sinkfs/config"
 	"github.com/sinkfs/sinkfs/lifecycle"
+	"github.com/sinkfs/sinkfs/lifecycle/journal"
 )
 
 // Exit codes, a contract with scripts. 2 is left out: a Go panic uses it.
@@ -22,6 +24,22 @@ const (
 	codeUnpublished = 8 // stopped with data not yet published
 	codeFsck        = 9 // fsck found something
 )
+
+// exitTexts are the codes as the manual explains them.
+var exitTexts = []struct {
+	code int
+	text string
+}{
+	{codeDone, "done"},
+	{codeFailed, "failed"},
+	{codeUsage, "wrong use of the command line"},
+	{codeConfig, "an error in the configuration"},
+	{codeMount, "no sinkfs mount there, or mounting failed"},
+	{codeState, "the state directory is in use or damaged"},
+	{codeTarget, "the target cannot be reached, or it refused"},
+	{codeUnpublished, "stopped with data that is not yet published"},
+	{codeFsck, "fsck found something"},
+}
 
 // exitError is an error that knows with which code the process ends. A nil
 // err ends it silently: everything was said already.
@@ -61,9 +79,10 @@ func codeOf(err error) int {
 		return exit.code
 	case errors.Is(err, config.ErrInvalid), errors.Is(err, config.ErrNotBuilt):
 		return codeConfig
-	case errors.Is(err, lifecycle.ErrState):
+	case errors.Is(err, lifecycle.ErrState), errors.Is(err, journal.ErrLocked), errors.Is(err, journal.ErrDamaged),
+		errors.Is(err, journal.ErrBehind), errors.Is(err, journal.ErrVersion):
 		return codeState
-	case errors.Is(err, lifecycle.ErrTarget), errors.Is(err, config.ErrTarget):
+	case errors.Is(err, lifecycle.ErrTarget), errors.Is(err, backend.ErrUnsupported), errors.Is(err, backend.ErrPermission):
 		return codeTarget
 	}
 	return codeFailed

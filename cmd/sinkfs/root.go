@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -52,6 +52,15 @@ of the mount and of the target see finished files only, which never change.`,
 		newMountCommand(),
 		newWorkerCommand(),
 		newUmountCommand(),
+		newCheckpointCommand(),
+		newStatusCommand(),
+		newPartsCommand(),
+		newWaitCommand(),
+		newJournalCommand(),
+		newConfigCommand(),
+		newVersionCommand(),
+		newCompletionCommand(),
+		newManCommand(),
 	)
 	return root
 }
@@ -61,11 +70,12 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("there is no command %q", args[0])
+	cmd.SuggestionsMinimumDistance = 2
+	text := fmt.Sprintf("there is no command %q", strings.TrimPrefix(cmd.CommandPath()+" ", "sinkfs ")+args[0])
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		text += fmt.Sprintf(", did you mean %q?", near[0])
+		text += fmt.Sprintf(", the nearest is %q", near[0])
 	}
-	return &exitError{code: codeUsage, err: errors.New(text + " See 'sinkfs --help'")}
+	return usagef("%s, see '%s --help'", text, cmd.CommandPath())
 }
 
 // exactArgs is cobra.ExactArgs with our exit code and words.
