@@ -1,0 +1,232 @@
+package fusefs
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"unicode/utf8"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/lifecycle"
+	"github.com/sinkfs/sinkfs/lifecycle/catalog"
+	"github.com/sinkfs/sinkfs/lifecycle/spool"
+)
+
+// directory is one directory of the mount: a spool directory, one of the
+// store, or both.
+type directory struct {
+	id   uint64
+	ino  uint64 // of the spool directory, 0 while there is none
+	path string
+}
+
+func (d directory) key(name string) string {
+	if d.path == "" {
+		return name
+	}
+	return d.path + "/" + name
+}
+
+// dir is the directory that the kernel means. Control directories are not
+// among them: nothing can be changed there.
+func (f *FS) dir(id uint64) (directory, error) {
+	switch spaceOf(id) {
+	case spaceSpool:
+		ino := spoolID(id, f.root)
+		p, err := f.in.Path(ino)
+		return directory{id: id, ino: ino, path: p}, err
+	case spaceStore:
+		n, ok := f.nodes.get(id)
+		if !ok {
+			return directory{}, fmt.Errorf("node %x: %w", id, errUnknownNode)
+		}
+		if !n.dir {
+			return directory{}, syscall.ENOTDIR
+		}
+		d := directory{id: id, path: n.key}
+		if n.ino != 0 {
+			if p, err := f.in.Path(n.ino); err == nil && p == n.key {
+				d.ino = n.ino
+				return d, nil
+			}
+		}
+		if ino, ok := f.spoolDir(n.key); ok {
+			d.ino = ino
+			f.nodes.became(id, ino)
+		}
+		return d, nil
+	}
+	return directory{}, lifecycle.ErrReserved
+}
+
+// spoolDir is the spool directory at a path.
+func (f *FS) spoolDir(path string) (ino uint64, ok bool) {
+	ino = f.root
+	for name := range elements(path) {
+		a, err := f.in.Lookup(ino, name)
+		if err != nil || a.Kind != spool.Dir {
+			return 0, false
+		}
+		ino = a.Ino
+	}
+	return ino, true
+}
+
+// settle gives a store-only directory its spool directory, in which names can
+// be made. The kernel goes on knowing it by the id that it has.
+func (f *FS) settle(d *directory) error {
+	if d.ino != 0 {
+		return nil
+	}
+	a, err := f.in.MkdirAll(d.path)
+	if err != nil {
+		return err
+	}
+	d.ino = a.Ino
+	f.nodes.became(d.id, a.Ino)
+	return nil
+}
+
+// Lookup finds a name: reserved ones, then the spool, then the store.
+func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	if s := spaceOf(h.NodeId); s == spaceSinkfs || s == spaceControl {
+		return f.status(f.controlLookup(h.NodeId, name, out))
+	}
+	d, err := f.dir(h.NodeId)
+	if err != nil {
+		return f.status(err)
+	}
+	switch {
+	case name == lifecycle.ControlName:
+		return f.status(f.controlEntry(sinkfsID(d.id), out))
+	case name == lifecycle.ManifestName && d.path == "":
+		return fuse.ENOENT
+	case !utf8.ValidString(name):
+		return f.status(lifecycle.ErrName)
+	}
+	return f.status(f.lookup(h.Caller, d, name, out))
+}
+
+func (f *FS) lookup(c fuse.Caller, d directory, name string, out *fuse.EntryOut) error {
+	if d.ino != 0 {
+		a, err := f.in.Lookup(d.ino, name)
+		if err == nil {
+			return f.spoolEntry(a, out)
+		}
+		if !errors.Is(err, syscall.ENOENT) {
+			return err
+		}
+	}
+	info, err := f.stat(c, d.key(name))
+	if err != nil {
+		return err
+	}
+	f.storeEntry(d.key(name), info, out)
+	return nil
+}
+
+// spoolEntry answers with a file or directory of the spool.
+func (f *FS) spoolEntry(a lifecycle.Attr, out *fuse.EntryOut) error {
+	if a.Ino&spaceMask != 0 {
+		return fmt.Errorf("inode number %x of the spool is too large: %w", a.Ino, syscall.EOVERFLOW)
+	}
+	id := spoolID(a.Ino, f.root)
+	if a.Kind == spool.Dir {
+		if known, ok := f.nodes.again(a.Ino); ok {
+			id = known
+		}
+	}
+	out.NodeId = id
+	if spaceOf(id) == spaceSpool {
+		out.Generation = uint64(a.Gen)
+	}
+	f.spoolAttr(id, a, &out.Attr)
+	out.SetEntryTimeout(unfinishedName)
+	out.SetAttrTimeout(attrKept(a))
+	return nil
+}
+
+// storeEntry answers with a finished file or a store-only directory.
+func (f *FS) storeEntry(key string, info backend.Info, out *fuse.EntryOut) {
+	out.NodeId = f.nodes.seen(key, info)
+	f.storeAttr(out.NodeId, info, &out.Attr)
+	out.SetEntryTimeout(finishedName)
+	if info.Dir {
+		out.SetEntryTimeout(directoryKept)
+	}
+	out.SetAttrTimeout(storeKept(info))
+}
+
+// nameID is the node id of a directory at a path, for notices; ok is false
+// when the kernel cannot know one.
+func (f *FS) dirID(path string) (id uint64, ok bool) {
+	if ino, ok := f.spoolDir(path); ok {
+		if id, ok := f.nodes.alias(ino); ok {
+			return id, true
+		}
+		return spoolID(ino, f.root), true
+	}
+	id = storeID(catalog.Ino(backend.Key(path)))
+	_, ok = f.nodes.get(id)
+	return id, ok
+}
+
+// Forget bounds the table of store nodes; other ids need none.
+func (f *FS) Forget(id, lookups uint64) {
+	if spaceOf(id) == spaceStore {
+		f.nodes.forget(id, lookups)
+	}
+}
+
+// writable is the directory in which a name is to be made.
+func (f *FS) writable(id uint64, name string) (directory, error) {
+	if name == lifecycle.ControlName || name == lifecycle.ManifestName {
+		return directory{}, lifecycle.ErrReserved
+	}
+	if !utf8.ValidString(name) {
+		return directory{}, lifecycle.ErrName
+	}
+	d, err := f.dir(id)
+	if err == nil {
+		err = f.settle(&d)
+	}
+	return d, err
+}
+
+// maker is the owner of what is made in a directory: its group is inherited
+// where the directory says so.
+func (f *FS) maker(d directory, c fuse.Caller) (owner lifecycle.Caller, setgid bool) {
+	owner = lifecycle.Caller{UID: c.Uid, GID: c.Gid}
+	if a, err := f.in.Attr(d.ino); err == nil && a.Stat.Mode&syscall.S_ISGID != 0 {
+		owner.GID, setgid = a.Stat.GID, true
+	}
+	return owner, setgid
+}
+
+// Mkdir makes a directory in the spool.
+func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
+	d, err := f.writable(in.NodeId, name)
+	if err != nil {
+		return f.status(err)
+	}
+	a, err := f.in.Lookup(d.ino, name)
+	if _, begun := f.mem.begun(in.Unique, opMkdir); err == nil && begun {
+		return f.status(f.spoolEntry(a, out))
+	}
+	if err == nil {
+		return f.status(syscall.EEXIST)
+	}
+	f.mem.begin(in.Unique, opMkdir, 0)
+	owner, setgid := f.maker(d, in.Caller)
+	mode := in.Mode & 0o7777 &^ f.cfg.Umask
+	if setgid {
+		mode |= syscall.S_ISGID
+	}
+	a, err = f.in.Mkdir(f.lasting(in.Caller), d.ino, name, mode, owner)
+	if err != nil {
+		return f.status(err)
+	}
+	return f.status(f.spoolEntry(a, out))
+}

@@ -1,0 +1,220 @@
+package fusefs
+
+import (
+	"sync"
+
+	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/lifecycle/catalog"
+)
+
+// storeNode is a node of the store: a finished file, or a directory that only
+// the store has. The kernel knows it by a hash of its key.
+type storeNode struct {
+	key    string
+	dir    bool
+	refs   uint64 // lookups that the kernel has not taken back
+	pinned bool   // from an earlier worker: how many lookups is not known
+	info   *backend.Info
+	ref    uint32 // of directories: the next worker must know their key too
+	ino    uint64 // of directories: the spool directory that it got since
+}
+
+// nodeTable holds the store's nodes that the kernel knows. FORGET bounds it.
+type nodeTable struct {
+	mu      sync.Mutex
+	byID    map[uint64]*storeNode
+	byIno   map[uint64]uint64 // spool directories that the kernel knows by a store node
+	keys    []keySlot
+	keyFree []uint32
+	keyNext uint32
+}
+
+func (t *nodeTable) init(m *memory) {
+	t.byID, t.byIno, t.keys = map[uint64]*storeNode{}, map[uint64]uint64{}, m.keys
+}
+
+// seen counts a lookup of the finished file or store-only directory at key.
+func (t *nodeTable) seen(key string, info backend.Info) (id uint64) {
+	id = storeID(catalog.Ino(backend.Key(key)))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.byID[id]
+	if n == nil {
+		n = &storeNode{key: key}
+		t.byID[id] = n
+	}
+	if info.Dir && n.ref == 0 {
+		n.ref = t.take(id, key, true)
+	}
+	n.dir = info.Dir
+	n.refs++
+	if !info.Dir {
+		info.Meta = nil
+		n.info = &info
+	}
+	return id
+}
+
+// get is what the kernel means by a store node id; ok is false for one that
+// this worker does not know.
+func (t *nodeTable) get(id uint64) (n storeNode, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.byID[id]
+	if p == nil {
+		return storeNode{}, false
+	}
+	return *p, true
+}
+
+// again counts a lookup of a directory by its store node although the spool
+// has it now: its id stays while the kernel knows it. ok is false when the
+// kernel does not know it that way.
+func (t *nodeTable) again(ino uint64) (id uint64, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	id, ok = t.byIno[ino]
+	if ok {
+		t.byID[id].refs++
+	}
+	return id, ok
+}
+
+// alias is the node id of a spool directory that the kernel knows by a store
+// node.
+func (t *nodeTable) alias(ino uint64) (id uint64, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	id, ok = t.byIno[ino]
+	return id, ok
+}
+
+// became says that a store-only directory has a spool directory from now on.
+func (t *nodeTable) became(id, ino uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.byID[id]
+	if n == nil || n.ino == ino {
+		return
+	}
+	delete(t.byIno, n.ino)
+	n.ino = ino
+	t.byIno[ino] = id
+	if n.ref != 0 {
+		t.keys[n.ref-1].ino.Store(ino)
+	}
+}
+
+// gone says that a spool directory is no more.
+func (t *nodeTable) gone(ino uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	id, ok := t.byIno[ino]
+	if !ok {
+		return
+	}
+	delete(t.byIno, ino)
+	n := t.byID[id]
+	n.ino = 0
+	if n.ref != 0 {
+		t.keys[n.ref-1].ino.Store(0)
+	}
+}
+
+// forget takes lookups back.
+func (t *nodeTable) forget(id, lookups uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.byID[id]
+	if n == nil || n.pinned {
+		return
+	}
+	n.refs -= min(lookups, n.refs)
+	if n.refs > 0 {
+		return
+	}
+	delete(t.byID, id)
+	if n.ino != 0 {
+		delete(t.byIno, n.ino)
+	}
+	t.drop(n.ref)
+}
+
+// hold keeps the key of an open finished file in the memory: the reference,
+// 0 when there is no room. Without it the next worker answers ESTALE.
+func (t *nodeTable) hold(id uint64, key string) (ref uint32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.take(id, key, false)
+}
+
+// release gives a reference of hold back.
+func (t *nodeTable) release(ref uint32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.drop(ref)
+}
+
+func (t *nodeTable) take(id uint64, key string, dir bool) (ref uint32) {
+	var i uint32
+	switch n := len(t.keyFree); {
+	case len(key) > maxKey:
+		return 0
+	case n > 0:
+		i = t.keyFree[n-1]
+		t.keyFree = t.keyFree[:n-1]
+	case int(t.keyNext) < len(t.keys):
+		i = t.keyNext
+		t.keyNext++
+	default:
+		return 0
+	}
+	t.keys[i].set(id, key, dir)
+	return i + 1
+}
+
+func (t *nodeTable) drop(ref uint32) {
+	if ref != 0 {
+		t.keys[ref-1].node.Store(0)
+		t.keyFree = append(t.keyFree, ref-1)
+	}
+}
+
+// adopt knows the directories again that an earlier worker named to the
+// kernel. held are the references of open handles.
+func (t *nodeTable) adopt(held map[uint32]bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.keys {
+		s := &t.keys[i]
+		id := s.node.Load()
+		if id == 0 {
+			continue
+		}
+		ref := uint32(i) + 1
+		t.keyNext = ref
+		switch {
+		case s.dir != 0:
+			n := &storeNode{key: s.text(), dir: true, pinned: true, ref: ref, ino: s.ino.Load()}
+			t.byID[id] = n
+			if n.ino != 0 {
+				t.byIno[n.ino] = id
+			}
+		case !held[ref]:
+			s.node.Store(0)
+		}
+	}
+	for i := uint32(0); i < t.keyNext; i++ {
+		if t.keys[i].node.Load() == 0 {
+			t.keyFree = append(t.keyFree, i)
+		}
+	}
+}
+
+// keyOf is the key of a reference that an earlier worker held.
+func (t *nodeTable) keyOf(ref uint32) string {
+	if ref == 0 || int(ref) > len(t.keys) {
+		return ""
+	}
+	return t.keys[ref-1].text()
+}

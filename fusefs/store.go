@@ -1,0 +1,68 @@
+package fusefs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/sinkfs/sinkfs/backend"
+)
+
+const (
+	// patience is how long a lookup waits for the store: a program that
+	// creates a file must not hang with it.
+	patience = 2 * time.Second
+	// pause is how long a store that did not answer is not asked again.
+	pause = 2 * time.Second
+	// listPatience is for listings: a partial one would be a lie.
+	listPatience = 60 * time.Second
+)
+
+// storeGate spares callers a store that does not answer.
+type storeGate struct {
+	mu     sync.Mutex
+	closed time.Time // until then nobody asks
+}
+
+func (g *storeGate) open() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return time.Now().After(g.closed)
+}
+
+func (g *storeGate) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = time.Now().Add(pause)
+}
+
+// stat is the finished file or directory at key. A store that cannot be asked
+// has nothing: the names of the spool go on working, new ones can be made, and
+// the commit never overwrites.
+func (f *FS) stat(c fuse.Caller, key string) (backend.Info, error) {
+	absent := fmt.Errorf("%q: %w", key, backend.ErrNotExist)
+	if known, exists := f.cat.Exists(backend.Key(key)); known && !exists {
+		return backend.Info{}, absent
+	}
+	if !f.store.open() {
+		return backend.Info{}, absent
+	}
+	ctx, cancel := context.WithTimeout(f.lasting(c), patience)
+	defer cancel()
+	info, err := f.cat.Stat(ctx, backend.Key(key))
+	switch {
+	case err == nil, errors.Is(err, backend.ErrNotExist):
+		return info, err
+	case errors.Is(err, backend.ErrKey):
+		return info, absent
+	}
+	f.store.shut()
+	f.log.Warn("the store does not answer lookups; names that only it has are absent until it does",
+		slog.String("key", key), slog.Any("error", err))
+	return backend.Info{}, absent
+}

@@ -1,0 +1,112 @@
+package fusefs
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/lifecycle"
+)
+
+const (
+	ownXattr = "user.sinkfs."
+	aclXattr = "system.posix_acl_"
+)
+
+// GetXAttr tells how far a file is. None is listed: a copy must not carry
+// them.
+func (f *FS) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string, dest []byte) (uint32, fuse.Status) {
+	name, own := strings.CutPrefix(attr, ownXattr)
+	if !own {
+		if strings.HasPrefix(attr, aclXattr) {
+			return 0, fuse.Status(syscall.EOPNOTSUPP)
+		}
+		return 0, fuse.ENODATA
+	}
+	st, err := f.fileStatus(h)
+	if err != nil {
+		return 0, f.status(err)
+	}
+	value, ok := xattrOf(st, name)
+	if !ok {
+		return 0, fuse.ENODATA
+	}
+	if len(dest) < len(value) {
+		return uint32(len(value)), fuse.ERANGE
+	}
+	return uint32(copy(dest, value)), fuse.OK
+}
+
+// fileStatus is the state of an unfinished or finished file; ENODATA for all
+// that is no file.
+func (f *FS) fileStatus(h *fuse.InHeader) (lifecycle.FileStatus, error) {
+	switch spaceOf(h.NodeId) {
+	case spaceSpool:
+		st, err := f.in.File(spoolID(h.NodeId, f.root))
+		if errors.Is(err, syscall.EISDIR) {
+			err = syscall.ENODATA
+		}
+		return st, err
+	case spaceStore:
+		info, err := f.storeInfo(h.Caller, h.NodeId)
+		if err != nil {
+			return lifecycle.FileStatus{}, err
+		}
+		if info.Dir {
+			return lifecycle.FileStatus{}, syscall.ENODATA
+		}
+		return f.finishedStatus(info), nil
+	}
+	return lifecycle.FileStatus{}, syscall.ENODATA
+}
+
+func (f *FS) finishedStatus(info backend.Info) lifecycle.FileStatus {
+	st := lifecycle.FileStatus{State: "finished", Bytes: info.Size, Published: info.Size, Checksum: info.Checksum}
+	if p, ok := f.in.FinishedPart(string(info.Key)); ok {
+		st.Checkpoint, st.URL = p.Checkpoint, p.URL
+		if st.Checksum == "" {
+			st.Checksum = p.Checksum
+		}
+	}
+	return st
+}
+
+// xattrOf is the text of one attribute; what is not known is empty.
+func xattrOf(st lifecycle.FileStatus, name string) (value string, ok bool) {
+	switch name {
+	case "state":
+		return st.State, true
+	case "bytes":
+		return strconv.FormatInt(st.Bytes, 10), true
+	case "published":
+		return strconv.FormatInt(st.Published, 10), true
+	case "checkpoint":
+		return strconv.FormatUint(st.Checkpoint, 10), true
+	case "url":
+		return st.URL, true
+	case "checksum":
+		return st.Checksum, true
+	case "error":
+		return st.Error, true
+	}
+	return "", false
+}
+
+// ListXAttr lists none.
+func (f *FS) ListXAttr(<-chan struct{}, *fuse.InHeader, []byte) (uint32, fuse.Status) {
+	return 0, fuse.OK
+}
+
+// SetXAttr keeps none: not every store could.
+func (f *FS) SetXAttr(<-chan struct{}, *fuse.SetXAttrIn, string, []byte) fuse.Status {
+	return fuse.Status(syscall.EOPNOTSUPP)
+}
+
+// RemoveXAttr has none to remove.
+func (f *FS) RemoveXAttr(<-chan struct{}, *fuse.InHeader, string) fuse.Status {
+	return fuse.Status(syscall.EOPNOTSUPP)
+}
