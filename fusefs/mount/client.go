@@ -1,0 +1,131 @@
+package mount
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Query asks who keeps the mount of a state directory. Nobody there is
+// ErrNoSupervisor.
+func Query(ctx context.Context, stateDir string) (Keeper, error) {
+	a, err := call(ctx, stateDir, ask{Op: opStatus}, nil)
+	if err == nil && a.Status == nil {
+		err = fmt.Errorf("%w: %s", ErrNoSupervisor, a.Text)
+	}
+	if err != nil {
+		return Keeper{}, err
+	}
+	return *a.Status, nil
+}
+
+// Unmount asks the supervisor to drain and unmount, and waits. code is the
+// exit code of the mount command, text what it said.
+func Unmount(ctx context.Context, stateDir string, noDrain bool, timeout time.Duration, progress func(Progress)) (code int, text string, err error) {
+	a, err := call(ctx, stateDir, ask{Op: opUnmount, NoDrain: noDrain, Timeout: timeout}, progress)
+	return a.Code, a.Text, err
+}
+
+// Replace asks the supervisor to become the program that args name, with
+// these arguments, and waits until a new worker serves.
+func Replace(ctx context.Context, stateDir string, args []string) error {
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	a, err := call(ctx, stateDir, ask{Op: opReplace, Args: args, Dir: dir}, nil)
+	if err == nil && a.Code != 0 {
+		err = errors.New(a.Text)
+	}
+	return err
+}
+
+// call asks and reads until the answer is complete.
+func call(ctx context.Context, stateDir string, what ask, progress func(Progress)) (answerLine, error) {
+	var conn net.Conn
+	err := inDirectory(stateDir, func(short string) (err error) {
+		conn, err = (&net.Dialer{}).DialContext(ctx, "unix", short)
+		return err
+	})
+	if err != nil {
+		return answerLine{}, fmt.Errorf("%w of %s: %w", ErrNoSupervisor, stateDir, err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // ends the read below
+	defer stop()
+	defer conn.Close() //nolint:errcheck // everything was read
+	data, err := json.Marshal(what)
+	if err != nil {
+		return answerLine{}, err
+	}
+	if _, err := conn.Write(append(data, '\n')); err != nil {
+		return answerLine{}, fmt.Errorf("request to the supervisor: %w", err)
+	}
+	lines := bufio.NewScanner(conn)
+	for lines.Scan() {
+		var a answerLine
+		if err := json.Unmarshal(lines.Bytes(), &a); err != nil {
+			return a, fmt.Errorf("answer of the supervisor: %w", err)
+		}
+		if a.Progress != nil && progress != nil {
+			progress(*a.Progress)
+		}
+		if a.Done {
+			return a, nil
+		}
+	}
+	if ctx.Err() != nil {
+		return answerLine{}, context.Cause(ctx)
+	}
+	return answerLine{}, errors.Join(errors.New("the supervisor died before it answered"), lines.Err())
+}
+
+// FindState finds the state directory of a mount: its lock is open in the
+// process that keeps the mount. Nothing is asked of the mount, which may be
+// dead. It sees what this process may see.
+func FindState(mountpoint string) (string, error) {
+	procs, err := os.ReadDir("/proc")
+	if err != nil {
+		return "", err
+	}
+	for _, proc := range procs {
+		pid, err := strconv.Atoi(proc.Name())
+		if err != nil {
+			continue
+		}
+		fds := filepath.Join("/proc", proc.Name(), "fd")
+		entries, err := os.ReadDir(fds)
+		if err != nil {
+			continue // not ours to see, or gone
+		}
+		for _, e := range entries {
+			fd := filepath.Join(fds, e.Name())
+			path, err := os.Readlink(fd)
+			if err != nil || filepath.Base(path) != lockName {
+				continue
+			}
+			if h := holderOf(fd); h.Mountpoint == mountpoint && h.PID == pid {
+				return filepath.Dir(path), nil
+			}
+		}
+	}
+	return "", fmt.Errorf("%w at %s", ErrNoSupervisor, mountpoint)
+}
+
+func holderOf(lock string) Holder {
+	f, err := os.OpenFile(lock, os.O_RDONLY|unix.O_NONBLOCK, 0) // whatever calls itself lock
+	if err != nil {
+		return Holder{}
+	}
+	h := readHolder(f)
+	_ = f.Close() // only read
+	return h
+}
