@@ -103,7 +103,8 @@ type Store interface {
 	Stat(ctx context.Context, k Key) (Info, error)
 
 	// Open reads n bytes from off, to the end when n < 0; past the end there
-	// are none. A directory is ErrNotExist.
+	// are none. A directory is ErrNotExist. Errors of the reader have kinds
+	// too: a connection that breaks is ErrTransient.
 	Open(ctx context.Context, k Key, off, n int64) (io.ReadCloser, error)
 
 	// List calls fn for each child of the directory, in byte order of the

@@ -41,19 +41,20 @@ func (o objectInfo) encode() ([]byte, error) {
 }
 
 // readObjectInfo returns false for a foreign file: one without our attribute,
-// with one that cannot be read, or with nonsense in it.
+// with one that nobody lets us read, or with nonsense in it. Not knowing is
+// not foreign: the caller would publish a second time.
 func readObjectInfo(f *os.File) (objectInfo, bool, error) {
 	buf := make([]byte, maxAttr)
 	n, err := unix.Getxattr(procPath(f), objectAttr, buf)
 	switch {
-	case errors.Is(err, unix.EIO), errors.Is(err, unix.ENOMEM), errors.Is(err, unix.ESTALE):
-		// Not knowing is not foreign: the caller would publish a second time.
-		return objectInfo{}, false, err
-	case err != nil:
+	case errors.Is(err, unix.ENODATA), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ERANGE),
+		errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 		return objectInfo{}, false, nil
+	case err != nil:
+		return objectInfo{}, false, err
 	}
 	var o objectInfo
-	if err := json.Unmarshal(buf[:n], &o); err != nil {
+	if json.Unmarshal(buf[:n], &o) != nil {
 		return objectInfo{}, false, nil
 	}
 	return o, true, nil

@@ -117,7 +117,7 @@ func (c *Catalog) Stat(ctx context.Context, k backend.Key) (backend.Info, error)
 // learn remembers what a store said of a name.
 func (c *Catalog) learn(k backend.Key, info backend.Info, err error) {
 	switch now := time.Now(); {
-	case err == nil && info.Owned:
+	case err == nil && info.Owned && c.opener == nil:
 		c.entries.put(k, entry{info: info, until: now.Add(c.o.FileAge)})
 	case err == nil:
 		c.entries.put(k, entry{info: info, until: now.Add(c.o.MaxAge)})
@@ -127,8 +127,9 @@ func (c *Catalog) learn(k backend.Key, info backend.Info, err error) {
 }
 
 // Exists answers from memory only and never touches the store: whether it is
-// known, and if so, whether a file or directory is at k. Of a local store
-// nothing is known: Stat is as cheap.
+// known, and if so, whether a file or directory is at k. What we published or
+// deleted is known for at least MaxAge; else nothing is of a local store,
+// where Stat is as cheap.
 func (c *Catalog) Exists(k backend.Key) (known, exists bool) {
 	now := time.Now()
 	if last, ok := c.entries.get(k); ok && now.Before(last.until) {
@@ -144,17 +145,13 @@ func (c *Catalog) Exists(k backend.Key) (known, exists bool) {
 func (c *Catalog) Published(i backend.Info) {
 	c.changed(i.Key)
 	c.health.note(nil)
-	if c.opener == nil {
-		c.learn(i.Key, i, nil)
-	}
+	c.learn(i.Key, i, nil)
 }
 
 // Deleted tells that our own process deleted k.
 func (c *Catalog) Deleted(k backend.Key) {
 	c.changed(k)
-	if c.opener == nil {
-		c.learn(k, backend.Info{}, backend.ErrNotExist)
-	}
+	c.learn(k, backend.Info{}, backend.ErrNotExist)
 }
 
 // changed forgets what may be wrong now: of k, and of the directories above,

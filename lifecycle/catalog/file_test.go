@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -312,4 +313,40 @@ func TestLocal(t *testing.T) {
 	if _, err := c.Open(t.Context(), "d"); !errors.Is(err, backend.ErrNotExist) {
 		t.Errorf("Open of a directory = %v", err)
 	}
+}
+
+// TestLocalOwnCommits: who looked before we published, and asks again under a
+// lock whether the name went meanwhile, is told; and not for long, because
+// others may take the file away.
+func TestLocalOwnCommits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		store, err := local.Open(dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := catalog.New(store, catalog.Options{})
+		wantStat(t, c, "d/a", backend.ErrNotExist)
+		if known, _ := c.Exists("d/a"); known {
+			t.Error("Exists knows of a local file that nobody published")
+		}
+		info, err := store.Put(t.Context(), backend.Object{
+			Key: "d/a", Mode: 0o600, Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("")), nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Published(info)
+		if known, exists := c.Exists("d/a"); !known || !exists {
+			t.Errorf("Exists = %v, %v after Published", known, exists)
+		}
+		if err := os.Remove(dir + "/d/a"); err != nil {
+			t.Fatal(err)
+		}
+		wantStat(t, c, "d/a", backend.ErrNotExist)
+		time.Sleep(2 * time.Second)
+		if known, _ := c.Exists("d/a"); known {
+			t.Error("Exists still believes in a local file after 2 s")
+		}
+	})
 }
