@@ -22,15 +22,20 @@ type anchor struct {
 	Version int    `json:"version"`
 	Seq     uint64 `json:"seq"`
 	Hash    string `json:"hash"`
-	Sum     string `json:"sum"`
+	// Log is the number of the newest write-ahead log then. While the database
+	// is open, it or a newer one is there.
+	Log uint64 `json:"log"`
+	Sum string `json:"sum"`
 }
 
-func anchorAt(h head) anchor {
-	return anchor{Version: formatVersion, Seq: h.seq, Hash: hex.EncodeToString(h.hash[:])}
+func anchorAt(h head, log uint64) anchor {
+	return anchor{Version: formatVersion, Seq: h.seq, Hash: h.text(), Log: log}
 }
+
+func (h head) text() string { return hex.EncodeToString(h.hash[:]) }
 
 func (a anchor) sum() string {
-	s := checksum([]byte(anchorName), fmt.Appendf(nil, "%d %d %s", a.Version, a.Seq, a.Hash))
+	s := checksum([]byte(anchorName), fmt.Appendf(nil, "%d %d %s %d", a.Version, a.Seq, a.Hash, a.Log))
 	return hex.EncodeToString(s[:])
 }
 
@@ -76,7 +81,7 @@ func replaceFile(path string, b []byte) error {
 	if err := os.Rename(tmp, path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return syncPath(filepath.Dir(path))
 }
 
 func writeSynced(path string, b []byte) (err error) {
@@ -92,7 +97,7 @@ func writeSynced(path string, b []byte) (err error) {
 }
 
 // syncDir makes the names in dir durable.
-func syncDir(dir string) (err error) {
+func syncPath(dir string) (err error) {
 	d, err := os.Open(dir) //nolint:gosec // in the state directory
 	if err != nil {
 		return err

@@ -60,13 +60,13 @@ func setAside(dir string) error {
 	if err := copyFile(filepath.Join(dir, anchorName), filepath.Join(tmp, anchorName)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := syncDir(tmp); err != nil {
+	if err := syncPath(tmp); err != nil {
 		return err
 	}
 	if err := os.Rename(tmp, opening); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(opening))
+	return syncPath(filepath.Dir(opening))
 }
 
 // settleAside keeps the copy of a successful open among the last ones.
@@ -104,7 +104,7 @@ func settleAside(dir string) error {
 			return err
 		}
 	}
-	return syncDir(aside)
+	return syncPath(aside)
 }
 
 func asideNumbers(aside string) ([]int, error) {

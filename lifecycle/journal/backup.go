@@ -82,7 +82,7 @@ func Backup(dir string, w io.Writer) error {
 			return damage
 		}
 		out := newLineWriter(w)
-		h := backupHeader{formatVersion, st.head.seq, anchorAt(st.head).Hash, time.Now().UTC()}
+		h := backupHeader{formatVersion, st.head.seq, st.head.text(), time.Now().UTC()}
 		if err := out.line(typeHeader, h); err != nil {
 			return err
 		}
@@ -175,7 +175,7 @@ func moveNames(from, to string, names ...string) error {
 			return err
 		}
 	}
-	return errors.Join(syncDir(to), syncDir(from))
+	return errors.Join(syncPath(to), syncPath(from))
 }
 
 func copyIfThere(from, to string) error {

@@ -53,7 +53,7 @@ func (s survey) compare(h head) error {
 		return damaged("it holds %d transactions, but has no anchor", h.seq)
 	case s.anchor != nil && h.seq < s.anchor.Seq:
 		return behind(h.seq, s.anchor.Seq)
-	case s.anchor != nil && h.seq == s.anchor.Seq && s.anchor.Hash != anchorAt(h).Hash:
+	case s.anchor != nil && h.seq == s.anchor.Seq && s.anchor.Hash != h.text():
 		return damaged("transaction %d is not the one that the anchor names", h.seq)
 	}
 	if want := s.newest(); h.seq < want.seq {
@@ -94,7 +94,7 @@ func checkLinks(txn *badger.Txn, h head, a *anchor) (first uint64, err error) {
 		}
 		at, hash = seq, l.hash
 		if a != nil && seq == a.Seq {
-			if anchorAt(head{seq: seq, hash: hash}).Hash != a.Hash {
+			if (head{hash: hash}).text() != a.Hash {
 				return fmt.Errorf("transaction %d is not the one that the anchor names", seq)
 			}
 			met = true

@@ -119,10 +119,14 @@ func (j *Journal) open(o Options) error {
 
 // settle makes what was found the new footing: nothing before it is needed.
 func (j *Journal) settle(db string, st state) error {
-	if err := errors.Join(syncDir(db), syncDir(j.dir)); err != nil {
+	log, err := newestLog(db)
+	if err == nil {
+		err = errors.Join(syncPath(log.path), syncPath(db), syncPath(j.dir))
+	}
+	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	if err := anchorAt(st.head).write(j.dir); err != nil {
+	if err := anchorAt(st.head, log.number).write(j.dir); err != nil {
 		return err
 	}
 	if err := replaceFile(filepath.Join(j.dir, openedName), nil); err != nil {
@@ -152,7 +156,7 @@ func (s survey) remember(dir string, err error) error {
 	if !errors.Is(err, ErrBehind) || s.anchor == nil || h.seq <= s.anchor.Seq {
 		return nil
 	}
-	return anchorAt(h).write(dir)
+	return anchorAt(h, s.anchor.Log).write(dir)
 }
 
 // closeStore closes Badger, which removes its write-ahead log.
@@ -160,7 +164,7 @@ func (j *Journal) closeStore() error {
 	if err := os.Remove(filepath.Join(j.dir, openedName)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return errors.Join(syncDir(j.dir), j.db.Close())
+	return errors.Join(syncPath(j.dir), j.db.Close())
 }
 
 // lockDir takes the directory for this process.

@@ -31,7 +31,7 @@ func Verify(dir string) (r Report, err error) {
 		if err := load(db, newCodec(), func(kind, Record) error { return nil }); err != nil {
 			return err
 		}
-		r = Report{Seq: st.head.seq, Hash: anchorAt(st.head).Hash, Bytes: diskSize(dir)}
+		r = Report{Seq: st.head.seq, Hash: st.head.text(), Bytes: diskSize(dir)}
 		if s.anchor != nil {
 			r.AnchorSeq = s.anchor.Seq
 		}

@@ -17,6 +17,7 @@ const (
 	manifestName = "MANIFEST"
 	tableExt     = ".sst"
 	walExt       = ".mem"
+	vlogExt      = ".vlog"
 
 	// memTable bounds what Badger keeps in memory, twice: its copy in the heap
 	// and the mapped write-ahead log. A transaction takes at most 15 % of it.
@@ -53,6 +54,9 @@ func openStore(dir string, log *slog.Logger) (db *badger.DB, err error) {
 			err = damaged("Badger gave up on %s: %v", dir, p)
 		}
 	}()
+	if err := dropEmptyLogs(dir); err != nil {
+		return nil, err
+	}
 	db, err = badger.Open(storeOptions(dir, log))
 	switch {
 	case err == nil:

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,6 +47,9 @@ func takeSurvey(dir string) (survey, error) {
 	names := map[string]int{}
 	for _, f := range files {
 		ext := filepath.Ext(f.Name())
+		if fi, err := f.Info(); err != nil || fi.Size() == 0 && f.Name() != manifestName {
+			continue // not there, or as good as that
+		}
 		names[ext]++
 		if f.Name() == manifestName {
 			s.db = true
@@ -65,13 +70,17 @@ func takeSurvey(dir string) (survey, error) {
 			*found = h
 		}
 	}
-	return s, s.check(dir, names)
+	if err := s.check(dir, names); err != nil || !s.db {
+		return s, err
+	}
+	db := filepath.Join(dir, dbName)
+	return s, errors.Join(s.checkLog(db), checkTables(db))
 }
 
 // check refuses what Badger would open as empty, or partly empty. names
 // counts the files by extension.
 func (s survey) check(dir string, names map[string]int) error {
-	data := names[tableExt] + names[walExt] + names[".vlog"]
+	data := names[tableExt] + names[walExt] + names[vlogExt]
 	switch {
 	case s.db && s.anchor == nil && max(s.wal.seq, s.table.seq) > 0:
 		return damaged("the file %s is missing", filepath.Join(dir, anchorName))
@@ -79,12 +88,54 @@ func (s survey) check(dir string, names map[string]int) error {
 		return damaged("the file %s is missing beside %d others", filepath.Join(dir, dbName, manifestName), data)
 	case !s.db && s.anchor != nil:
 		return damaged("the database %s is gone", filepath.Join(dir, dbName))
-	case s.opened && names[walExt] == 0:
-		return damaged("the write-ahead log %s is gone", filepath.Join(dir, dbName, "*"+walExt))
 	case !s.db && s.anchor == nil && hasAside(dir):
 		return damaged("database and anchor in %s are gone, copies of them are in %s", dir, filepath.Join(dir, asideName))
 	}
 	return nil
+}
+
+// checkLog misses a write-ahead log that must be there.
+func (s survey) checkLog(db string) error {
+	if s.anchor == nil || !s.opened {
+		return nil
+	}
+	log, err := newestLog(db)
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	if log.number < s.anchor.Log {
+		return damaged("the write-ahead log %s is gone, or empty", filepath.Join(db, fmt.Sprintf("%05d%s", s.anchor.Log, walExt)))
+	}
+	return nil
+}
+
+// walFile is a write-ahead log of Badger's.
+type walFile struct {
+	path   string
+	number uint64
+}
+
+// newestLog is the one with the highest number that is not empty; the zero
+// value when there is none.
+func newestLog(db string) (newest walFile, err error) {
+	files, err := os.ReadDir(db)
+	if err != nil {
+		return walFile{}, err
+	}
+	for _, f := range files {
+		number, ok := strings.CutSuffix(f.Name(), walExt)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseUint(number, 10, 64)
+		if fi, serr := f.Info(); err != nil || serr != nil || fi.Size() == 0 {
+			continue
+		}
+		if n > newest.number {
+			newest = walFile{path: filepath.Join(db, f.Name()), number: n}
+		}
+	}
+	return newest, nil
 }
 
 // newestHead finds the head with the highest sequence number in a raw file.

@@ -3,6 +3,7 @@ package journal
 import (
 	"crypto/sha256"
 	"fmt"
+	"path/filepath"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -169,7 +170,11 @@ func (w *writer) moveAnchor() error {
 	if w.anchored == w.head.seq {
 		return nil // it stands here already
 	}
-	if err := anchorAt(w.head).write(w.dir); err != nil {
+	log, err := newestLog(filepath.Join(w.dir, dbName))
+	if err != nil {
+		return fmt.Errorf("journal: move the anchor: %w", err)
+	}
+	if err := anchorAt(w.head, log.number).write(w.dir); err != nil {
 		return err
 	}
 	w.anchored = w.head.seq

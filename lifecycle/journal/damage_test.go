@@ -1,0 +1,258 @@
+package journal_test
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sinkfs/sinkfs/lifecycle/journal"
+)
+
+// outcome is how a damaged journal opens.
+type outcome string
+
+const (
+	refused outcome = "refused" // damaged, behind or version; and so again the next time
+	whole   outcome = "whole"   // nothing is missing: the damage does not matter
+	last    outcome = "last"    // without the very last transaction, after the anchor
+)
+
+// killedJournal is a journal with tables and write-ahead logs, as kill -9
+// leaves it, and what its writers stood at.
+func killedJournal(t *testing.T) (dir string, at *world) {
+	t.Helper()
+	dir = t.TempDir()
+	w := startWriting(t, dir)
+	w.reaches(t, w.now(), 24)
+	w.kill()
+	copied := filepath.Join(t.TempDir(), "j")
+	copyTree(t, dir, copied)
+	at, err := stateOf(t, copied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir, at
+}
+
+func copyTree(t *testing.T, from, to string) {
+	t.Helper()
+	if out, err := exec.Command("cp", "-a", "--sparse=always", from, to).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+// stateOf opens the journal in another process: Badger ends the process on
+// some errors.
+func stateOf(t *testing.T, dir string) (*world, error) {
+	t.Helper()
+	out, err := child(t, "state", dir).Output()
+	if err == nil {
+		w := newWorld()
+		if err := json.Unmarshal(out, w); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return w, nil
+	}
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if msg, ok := strings.CutPrefix(string(out), "error: "); ok {
+		return nil, errors.New(strings.TrimSpace(msg))
+	}
+	return nil, fmt.Errorf("crash: %s\n%s", out, exit.Stderr)
+}
+
+// judge opens a damaged journal twice.
+func judge(t *testing.T, dir string, want *world) (outcome, string) {
+	t.Helper()
+	got, err := stateOf(t, dir)
+	if err != nil {
+		if !isRefusal(err) {
+			return "crash", err.Error()
+		}
+		if again, err2 := stateOf(t, dir); err2 == nil || !isRefusal(err2) {
+			return "forgets", fmt.Sprintf("first %v, then %v %v", err, again, err2)
+		}
+		return refused, err.Error()
+	}
+	if got.Wrong != "" {
+		return "inconsistent", got.Wrong
+	}
+	behind := uint64(0)
+	for w := range uint64(writers) {
+		if got.number(w) > want.number(w) {
+			return "invented", fmt.Sprint(got)
+		}
+		behind += want.number(w) - got.number(w)
+	}
+	switch {
+	case behind == 0:
+		return whole, ""
+	case behind <= writers: // a transaction holds at most one call of each writer
+		return last, fmt.Sprintf("%d calls are missing", behind)
+	}
+	return "silently older", fmt.Sprintf("%d calls are missing", behind)
+}
+
+func isRefusal(err error) bool {
+	for _, kind := range []error{journal.ErrDamaged, journal.ErrBehind, journal.ErrVersion} {
+		if strings.HasPrefix(err.Error(), kind.Error()) {
+			return true
+		}
+	}
+	return false
+}
+
+func journalFiles(t *testing.T, dir string) []string {
+	t.Helper()
+	var files []string
+	for _, glob := range []string{"anchor", "open", "db/*"} {
+		found, err := filepath.Glob(filepath.Join(dir, glob))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range found {
+			rel, err := filepath.Rel(dir, f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, rel)
+		}
+	}
+	return files
+}
+
+type damage struct {
+	name string
+	do   func(path string) error
+}
+
+func damages() []damage {
+	ds := []damage{
+		{"delete", os.Remove},
+		{"empty", func(p string) error { return os.Truncate(p, 0) }},
+		{"half", func(p string) error { return cut(p, 0.5) }},
+		{"one byte less", func(p string) error { return cut(p, 1) }},
+	}
+	for range 5 {
+		ds = append(ds, damage{"flip", flip})
+	}
+	return ds
+}
+
+// TestDamageOfAnyFileIsNoticedOrHarmless is the table of what becomes of a
+// journal whose files are damaged after a kill -9.
+func TestDamageOfAnyFileIsNoticedOrHarmless(t *testing.T) {
+	dir, at := killedJournal(t)
+	allowed := map[string][]outcome{ // else only whole and refused
+		".mem flip":          {refused, whole, last},
+		".mem half":          {refused, whole, last},
+		".mem one byte less": {refused, whole, last},
+		".mem delete":        {refused},
+		"anchor delete":      {refused},
+		"anchor flip":        {refused},
+		"MANIFEST delete":    {refused},
+		"MANIFEST flip":      {refused},
+	}
+	for _, file := range journalFiles(t, dir) {
+		for _, d := range damages() {
+			copied := filepath.Join(t.TempDir(), "j")
+			copyTree(t, dir, copied)
+			if err := d.do(filepath.Join(copied, file)); errors.Is(err, errNothing) {
+				continue
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			got, why := judge(t, copied, at)
+			want, ok := allowed[cmp.Or(filepath.Ext(file), filepath.Base(file))+" "+d.name]
+			if !ok {
+				want = []outcome{refused, whole}
+			}
+			if !slices.Contains(want, got) {
+				t.Errorf("%s, %s: got %q (%s), want one of %q", file, d.name, got, why, want)
+			}
+		}
+	}
+}
+
+// TestBadByteInTheLogIsNoticedAfterTheAnchor: Badger drops what follows a
+// bad byte in its log. What the anchor does not cover yet is still noticed,
+// by the heads of later transactions in the raw log.
+func TestBadByteInTheLogIsNoticedAfterTheAnchor(t *testing.T) {
+	dir := t.TempDir()
+	cmd := child(t, "after the anchor", dir)
+	if out, err := cmd.Output(); len(out) > 0 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	logs, err := filepath.Glob(filepath.Join(dir, "db", "*.mem"))
+	if err != nil || len(logs) != 1 {
+		t.Fatalf("logs: %v, %v", logs, err)
+	}
+	b, err := os.ReadFile(logs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := bytes.Index(b, []byte("the fifth"))
+	if i < 0 {
+		t.Fatal("the record is not in the log as it is")
+	}
+	b[i] ^= 1
+	if err := os.WriteFile(logs[0], b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // Badger has cut the log by the second time
+		if _, err := journal.Open(journal.Options{Dir: dir, MinFree: 1}); !errors.Is(err, journal.ErrBehind) {
+			t.Errorf("Open: got %v, want %v", err, journal.ErrBehind)
+		}
+	}
+}
+
+var errNothing = errors.New("nothing to damage")
+
+func cut(path string, share float64) error {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if fi.Size() == 0 {
+		return errNothing
+	}
+	if share == 1 {
+		return os.Truncate(path, fi.Size()-1)
+	}
+	return os.Truncate(path, int64(float64(fi.Size())*share))
+}
+
+// flip changes one bit of a byte that is not in the empty tail.
+func flip(path string) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	end := len(b)
+	for end > 0 && b[end-1] == 0 {
+		end--
+	}
+	if end == 0 {
+		return errNothing
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	i := rand.IntN(end)
+	if _, err := f.WriteAt([]byte{b[i] ^ 1<<rand.IntN(8)}, int64(i)); err != nil {
+		return err
+	}
+	return f.Close()
+}
