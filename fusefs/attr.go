@@ -36,9 +36,12 @@ func (f *FS) spoolAttr(id uint64, a lifecycle.Attr, out *fuse.Attr) {
 		Ino: id, Size: uint64(a.Size), Blocks: uint64(st.Blocks), Nlink: 1, Blksize: blockSize,
 		Mode: st.Mode&0o7777 | syscall.S_IFREG, Owner: fuse.Owner{Uid: st.UID, Gid: st.GID},
 	}
-	if a.Kind == spool.Dir {
+	switch {
+	case a.Kind == spool.Dir:
 		out.Mode = st.Mode&0o7777 | syscall.S_IFDIR
 		out.Size, out.Nlink = blockSize, 2
+	case a.Unlinked:
+		out.Nlink = 0
 	}
 	setTimes(out, st.Atime, st.Mtime, st.Ctime)
 }

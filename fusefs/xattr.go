@@ -65,9 +65,9 @@ func (f *FS) fileStatus(h *fuse.InHeader) (lifecycle.FileStatus, error) {
 }
 
 func (f *FS) finishedStatus(info backend.Info) lifecycle.FileStatus {
-	st := lifecycle.FileStatus{State: "finished", Bytes: info.Size, Published: info.Size, Checksum: info.Checksum}
+	st := lifecycle.FileStatus{State: "finished", Bytes: info.Size, Published: info.Size, URL: f.in.URL(string(info.Key)), Checksum: info.Checksum}
 	if p, ok := f.in.FinishedPart(string(info.Key)); ok {
-		st.Checkpoint, st.URL = p.Checkpoint, p.URL
+		st.Checkpoint = p.Checkpoint
 		if st.Checksum == "" {
 			st.Checksum = p.Checksum
 		}

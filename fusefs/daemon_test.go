@@ -1,0 +1,333 @@
+package fusefs_test
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/sinkfs/sinkfs/backend/local"
+	"github.com/sinkfs/sinkfs/fusefs"
+	"github.com/sinkfs/sinkfs/lifecycle"
+)
+
+// A mount and its client must not be one process: a call that waits for the
+// daemon would hold a thread that the daemon needs. So the tests run the
+// daemon as a child, which is this binary again.
+
+const daemonEnv = "SINKFS_TEST_DAEMON"
+
+// daemonConfig is what a test tells its daemon.
+type daemonConfig struct {
+	Dir            string // state and target are below it
+	Passthrough    string
+	ReadUnfinished lifecycle.ReadUnfinished
+	Batch          bool
+	AllowDelete    bool
+	TakeOver       bool
+	GID            *uint32
+	ControlMode    uint32
+}
+
+func TestMain(m *testing.M) {
+	if text := os.Getenv(daemonEnv); text != "" {
+		var c daemonConfig
+		err := json.Unmarshal([]byte(text), &c)
+		if err == nil {
+			err = serve(c)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "daemon:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// serve is the worker: the connection is descriptor 3, the memory 4, and 5 is
+// closed when it answers.
+func serve(c daemonConfig) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	memory, err := unix.Mmap(4, 0, fusefs.MemorySize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	store, err := local.Open(filepath.Join(c.Dir, "target"), log)
+	if err != nil {
+		return err
+	}
+	files := lifecycle.DefaultSink()
+	files.Path, files.File, files.Assigner = "files", true, lifecycle.BasePath{}
+	root := lifecycle.DefaultSink()
+	root.AllowDelete = c.AllowDelete
+	notices := fusefs.NewNotices()
+	in, err := lifecycle.Open(ctx, lifecycle.Config{
+		StateDir: filepath.Join(c.Dir, "state"), Target: "test", Store: store, Sinks: []lifecycle.Sink{root, files},
+		Batch: c.Batch, ReadUnfinished: c.ReadUnfinished, Log: log, Observer: notices.Observer(),
+	})
+	if err != nil {
+		return err
+	}
+	go func() { _ = in.Run(ctx) }()
+	fs, err := fusefs.New(fusefs.Config{
+		Instance: in, Notices: notices, ConfigText: []byte("target: test\n"), Version: "v0", Passthrough: c.Passthrough,
+		Metrics: func() ([]byte, error) { return []byte("sinkfs_up 1\n"), nil },
+		Memory:  memory, Log: log, ControlMode: c.ControlMode, ControlGID: c.GID,
+	})
+	if err != nil {
+		return err
+	}
+	server, err := connect(fs, c.TakeOver)
+	if err != nil {
+		return err
+	}
+	go func() { _ = fs.Run(ctx) }()
+	_ = unix.Close(5)
+	server.Serve()
+	return nil
+}
+
+func connect(fs *fusefs.FS, takeOver bool) (*fuse.Server, error) {
+	const fd = 3
+	if !takeOver {
+		return fuse.NewServer(fs, fmt.Sprintf("/dev/fd/%d", fd), fs.MountOptions())
+	}
+	if err := fs.Adopt(); err != nil {
+		return nil, err
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET, 0)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := unix.Write(pair[1], syntheticInit()); err != nil {
+		return nil, err
+	}
+	server, err := fuse.NewServer(fs, fmt.Sprintf("/dev/fd/%d", pair[0]), fs.MountOptions())
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Dup3(fd, pair[0], unix.O_CLOEXEC); err != nil {
+		return nil, err
+	}
+	for _, code := range []uint32{7, 8} { // RESEND, INC_EPOCH
+		var n [16]byte
+		binary.LittleEndian.PutUint32(n[0:], 16)
+		binary.LittleEndian.PutUint32(n[4:], code)
+		if _, err := unix.Write(fd, n[:]); err != nil {
+			return nil, fmt.Errorf("notification %d: %w", code, err)
+		}
+	}
+	return server, nil
+}
+
+// syntheticInit is the INIT that the kernel sent to the first worker, more or
+// less.
+func syntheticInit() []byte {
+	b := make([]byte, 104)
+	le := binary.LittleEndian
+	le.PutUint32(b[0:], 104)
+	le.PutUint32(b[4:], 26)
+	le.PutUint64(b[8:], 1)
+	le.PutUint32(b[40:], 7)
+	le.PutUint32(b[44:], 45)
+	le.PutUint32(b[48:], 131072)
+	le.PutUint32(b[52:], 0xffffffff)
+	le.PutUint32(b[56:], 0xffffffff)
+	return b
+}
+
+// mounted is a mount with its daemon.
+type mounted struct {
+	t      *testing.T
+	c      daemonConfig
+	mnt    string
+	target string
+	dev    *os.File
+	memory *os.File
+	daemon *exec.Cmd
+	env    []string
+}
+
+// mount starts a daemon and mounts it until the test ends.
+func mount(t *testing.T, c daemonConfig) *mounted {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "fusefs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(t, os.Chmod(dir, 0o755))
+	c.Dir = dir
+	m := &mounted{t: t, c: c, mnt: filepath.Join(dir, "mnt"), target: filepath.Join(dir, "target")}
+	for _, d := range []string{"mnt", "target"} {
+		must(t, os.Mkdir(filepath.Join(dir, d), 0o755))
+	}
+	must(t, os.Mkdir(filepath.Join(dir, "state"), 0o700))
+	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.dev = os.NewFile(uintptr(fd), "fuse")
+	mem, err := unix.MemfdCreate("memory", unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(t, unix.Ftruncate(mem, int64(fusefs.MemorySize)))
+	m.memory = os.NewFile(uintptr(mem), "memory")
+	opts := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other,max_read=1048576", fd)
+	must(t, unix.Mount("sinkfs", m.mnt, "fuse.sinkfs", unix.MS_NOSUID|unix.MS_NODEV, opts))
+	t.Cleanup(m.cleanup)
+	m.start(false)
+	return m
+}
+
+func (m *mounted) cleanup() {
+	_ = unix.Unmount(m.mnt, unix.MNT_DETACH)
+	m.kill()
+	_ = m.dev.Close()
+	_ = m.memory.Close()
+	if err := os.RemoveAll(m.c.Dir); err != nil {
+		m.t.Error(err)
+	}
+}
+
+// start runs a worker and waits until it serves.
+func (m *mounted) start(takeOver bool) {
+	m.t.Helper()
+	c := m.c
+	c.TakeOver = takeOver
+	text, err := json.Marshal(c)
+	must(m.t, err)
+	r, w, err := os.Pipe()
+	must(m.t, err)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(append(os.Environ(), daemonEnv+"="+string(text)), m.env...)
+	cmd.ExtraFiles = []*os.File{m.dev, m.memory, w}
+	cmd.Stderr = &logWriter{t: m.t}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	must(m.t, cmd.Start())
+	m.daemon = cmd
+	must(m.t, w.Close())
+	if _, err := r.Read(make([]byte, 1)); err == nil {
+		m.t.Fatal("the daemon said something")
+	}
+	must(m.t, r.Close())
+}
+
+// kill is SIGKILL to the worker.
+func (m *mounted) kill() {
+	if m.daemon != nil {
+		_ = m.daemon.Process.Kill()
+		_ = m.daemon.Wait()
+		m.daemon = nil
+	}
+}
+
+// replace kills the worker and lets another one take the connection over.
+func (m *mounted) replace() {
+	m.t.Helper()
+	m.kill()
+	m.start(true)
+}
+
+func (m *mounted) path(name string) string { return filepath.Join(m.mnt, name) }
+
+// checkpoint publishes what is whole, and says what the call said.
+func (m *mounted) checkpoint(line string) error {
+	f, err := os.OpenFile(m.path(".sinkfs/checkpoint"), os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	_, err = f.WriteString(line)
+	return err
+}
+
+// publish is a checkpoint that must succeed.
+func (m *mounted) publish() {
+	m.t.Helper()
+	if err := m.checkpoint("now\n"); err != nil {
+		last, _ := os.ReadFile(m.path(".sinkfs/checkpoint"))
+		m.t.Fatalf("checkpoint: %v\n%s", err, last)
+	}
+}
+
+// finished are the contents of the target, by name, parts' names shortened to
+// their directory.
+func (m *mounted) finished() map[string]string {
+	m.t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(m.target, func(p string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(m.target, p)
+		out[rel] += string(b)
+		return err
+	})
+	must(m.t, err)
+	return out
+}
+
+// published is all that was published, in no order.
+func (m *mounted) published() string {
+	var b strings.Builder
+	for _, text := range m.finished() {
+		b.WriteString(text)
+	}
+	return b.String()
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantErrno(t *testing.T, what string, err error, want syscall.Errno) {
+	t.Helper()
+	var got syscall.Errno
+	if err == nil || !asErrno(err, &got) || got != want {
+		t.Errorf("%s: %v, want %v", what, err, want)
+	}
+}
+
+// eventually waits for a condition that some asynchronous step makes true.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(20 * time.Second)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+type logWriter struct{ t *testing.T }
+
+func (w *logWriter) Write(p []byte) (int, error) {
+	w.t.Logf("daemon: %s", strings.TrimRight(string(p), "\n"))
+	return len(p), nil
+}
