@@ -1,0 +1,64 @@
+package audit
+
+import (
+	"errors"
+	"syscall"
+
+	"github.com/sinkfs/sinkfs/lifecycle/journal"
+	"github.com/sinkfs/sinkfs/lifecycle/spool"
+)
+
+// index is a State, ready to be asked.
+type index struct {
+	uid      string
+	counters map[string]uint64
+	parts    map[uint64]journal.Part
+	finished map[journal.SourceID][]journal.Range
+	sources  []Source
+}
+
+func newIndex(s State) *index {
+	x := &index{
+		counters: map[string]uint64{}, parts: map[uint64]journal.Part{},
+		finished: map[journal.SourceID][]journal.Range{}, sources: s.Sources,
+	}
+	for _, p := range s.Retired {
+		x.parts[p.ID] = p
+	}
+	for _, r := range s.Records {
+		switch r := r.(type) {
+		case journal.Instance:
+			x.uid = r.UID
+		case journal.Counter:
+			x.counters[r.Sink] = r.Next
+		case journal.Part:
+			x.parts[r.ID] = r
+		case journal.Source:
+			x.finished[r.ID] = append(x.finished[r.ID], r.Finished...)
+		}
+	}
+	return x
+}
+
+// Sources lists the files of a spool.
+func Sources(t *spool.Tree) ([]Source, error) {
+	var all []Source
+	for _, n := range t.All() {
+		if n.Kind() == spool.Dir {
+			continue
+		}
+		size, err := n.Size()
+		if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ESTALE) {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		id := n.ID()
+		all = append(all, Source{
+			ID: journal.SourceID{Ino: id.Ino, Gen: id.Gen}, Path: n.Path(), Kind: n.Kind(),
+			Size: size, Done: n.Done(), Unlinked: n.Unlinked(),
+		})
+	}
+	return all, nil
+}

@@ -1,0 +1,261 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"hash/crc64"
+	"io"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/lifecycle/journal"
+)
+
+// batch is how many objects are looked at together.
+const batch = 1000
+
+// target explains every object, then what should be there and is not.
+func (a *audit) target(ctx context.Context) error {
+	if err := a.know(ctx); err != nil {
+		return err
+	}
+	if err := a.walk(ctx, ""); err != nil {
+		return err
+	}
+	// What was published while the target was walked is known by now.
+	if err := a.know(ctx); err != nil {
+		return err
+	}
+	for _, doubt := range a.doubts {
+		info, err := a.in.Store.Stat(ctx, doubt.Key)
+		if errors.Is(err, backend.ErrNotExist) {
+			continue // deleted meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		r, err := a.explain(ctx, info)
+		if err != nil {
+			return err
+		}
+		if err := a.tell(r); err != nil {
+			return err
+		}
+	}
+	return a.missing(ctx)
+}
+
+var errFull = errors.New("batch is full")
+
+// walk goes through a directory in batches, and then through those in it.
+func (a *audit) walk(ctx context.Context, dir backend.Key) error {
+	var dirs []backend.Key
+	for after, more := "", true; more; {
+		var files []backend.Key
+		err := a.in.Store.List(ctx, dir, after, func(name string, i backend.Info) error {
+			if len(files) == batch {
+				return errFull
+			}
+			after = name
+			if i.Dir {
+				dirs = append(dirs, i.Key)
+			} else {
+				files = append(files, i.Key)
+			}
+			return nil
+		})
+		more = errors.Is(err, errFull)
+		if err != nil && !more && !errors.Is(err, backend.ErrNotExist) {
+			return err
+		}
+		if err := a.look(ctx, files); err != nil {
+			return err
+		}
+	}
+	for _, d := range dirs {
+		if err := a.walk(ctx, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// look asks for the metadata of objects, in parallel, and explains them in
+// order.
+func (a *audit) look(ctx context.Context, files []backend.Key) error {
+	infos := make([]backend.Info, len(files))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(1, a.in.Store.Properties().Parallel))
+	for i, k := range files {
+		g.Go(func() error {
+			info, err := a.in.Store.Stat(gctx, k)
+			if errors.Is(err, backend.ErrNotExist) {
+				return nil // deleted meanwhile
+			}
+			infos[i] = info
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, info := range infos {
+		if info.Key == "" {
+			continue
+		}
+		r, err := a.explain(ctx, info)
+		if err != nil {
+			return err
+		}
+		if r.Kind.problem() {
+			a.doubts = append(a.doubts, info)
+			continue
+		}
+		if err := a.tell(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// explain says what one object is, and remembers which part of ours it holds.
+func (a *audit) explain(ctx context.Context, i backend.Info) (Row, error) {
+	r := Row{Area: Target, Path: string(i.Key), Bytes: i.Size}
+	l, ok := readLabel(i.Meta)
+	switch {
+	case !i.Owned || l.instance == "":
+		r.Kind, r.Explanation = Foreign, "it carries no mark of sinkfs"
+		return r, nil
+	case strings.HasPrefix(r.Path, manifests):
+		r.Kind, r.Explanation = Manifest, "what a checkpoint of instance "+l.instance+" published"
+		return r, nil
+	case !ok:
+		r.Kind, r.Explanation = Orphan, "its mark of sinkfs is damaged: "+l.String()
+		return r, nil
+	case a.known.uid == "":
+		r.Kind, r.Explanation = Finished, l.String()+"; no journal at hand to compare it with"
+	case l.instance != a.known.uid:
+		r.Kind, r.Explanation = Other, l.String()
+	default:
+		r.Kind, r.Explanation = a.ours(i, l)
+	}
+	if !a.in.Bodies || r.Kind.problem() {
+		return r, nil
+	}
+	wrong, err := a.verify(ctx, i)
+	if wrong != "" {
+		r.Kind, r.Explanation = Mismatch, wrong+"; "+r.Explanation
+	}
+	return r, err
+}
+
+// ours compares an object of this instance with what the journal says.
+func (a *audit) ours(i backend.Info, l label) (Kind, string) {
+	if other, twice := a.seen[l.part]; twice && other != i.Key {
+		return Duplicate, fmt.Sprintf("%v is at %q too", l, string(other))
+	}
+	p, known := a.known.parts[l.part]
+	if !known {
+		return a.retired(i, l)
+	}
+	switch {
+	case p.Key != string(i.Key):
+		return Orphan, fmt.Sprintf("an attempt of %v, which belongs at %q", l, p.Key)
+	case l.attempt > uint64(p.Attempt):
+		return Orphan, fmt.Sprintf("%v: the journal knows only %d attempts before it", l, p.Attempt)
+	}
+	a.seen[l.part] = i.Key
+	switch {
+	case p.Bytes != i.Size:
+		return Mismatch, fmt.Sprintf("%v: the journal says %d bytes", l, p.Bytes)
+	case differ(p.Checksum, i.Checksum):
+		return Mismatch, fmt.Sprintf("%v: checksum %s, the journal says %s", l, i.Checksum, p.Checksum)
+	}
+	switch p.State {
+	case journal.Finished:
+		return Finished, fmt.Sprintf("%v, published by checkpoint %d", l, p.Checkpoint)
+	case journal.Committing:
+		return Committing, fmt.Sprintf("%v, published by checkpoint %d, the answer is still to be noted", l, p.Checkpoint)
+	case journal.Pending, journal.Quarantined:
+	}
+	return Orphan, fmt.Sprintf("%v, which no checkpoint has prepared: the journal says %s", l, p.State)
+}
+
+// retired is for parts that the journal has forgotten, or never knew.
+func (a *audit) retired(i backend.Info, l label) (Kind, string) {
+	if next := a.known.counters[partIDs]; l.part >= next {
+		return Orphan, fmt.Sprintf("%v: this journal has given out part numbers below %d only, it is older than the object", l, next)
+	}
+	if next, ok := a.known.counters[l.sink]; l.sinkKnown && (!ok || l.n >= next) {
+		return Orphan, fmt.Sprintf("%v: this journal has named files of the sink below %d only, it is older than the object", l, next)
+	}
+	a.seen[l.part] = i.Key
+	return Finished, fmt.Sprintf("%v, published by a checkpoint that is no longer retained", l)
+}
+
+// differ compares checksums of one kind; those of two kinds say nothing.
+func differ(x, y string) bool {
+	kindX, _, okX := strings.Cut(x, ":")
+	kindY, _, okY := strings.Cut(y, ":")
+	return okX && okY && kindX == kindY && x != y
+}
+
+// verify reads an object and returns what is wrong with its bytes.
+func (a *audit) verify(ctx context.Context, i backend.Info) (wrong string, err error) {
+	var sum hash.Hash
+	kind, want, _ := strings.Cut(i.Checksum, ":")
+	switch kind {
+	case "crc32c":
+		sum = crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	case "crc64ecma":
+		sum = crc64.New(crc64.MakeTable(crc64.ECMA))
+	default:
+		return "", nil // the store's own, it has checked it
+	}
+	r, err := a.in.Store.Open(ctx, i.Key, 0, -1)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	n, err := io.Copy(sum, r)
+	if err != nil {
+		return "", fmt.Errorf("read %q: %w", string(i.Key), err)
+	}
+	if got := fmt.Sprintf("%x", sum.Sum(nil)); n != i.Size || got != want {
+		return fmt.Sprintf("its %d bytes have the checksum %s, not %s", n, got, want), nil
+	}
+	return "", nil
+}
+
+// missing tells of parts that were published and are not there.
+func (a *audit) missing(ctx context.Context) error {
+	var gone []journal.Part
+	for id, p := range a.known.parts {
+		if _, seen := a.seen[id]; !seen && p.State == journal.Finished {
+			gone = append(gone, p)
+		}
+	}
+	slices.SortFunc(gone, func(x, y journal.Part) int { return strings.Compare(x.Key, y.Key) })
+	for _, p := range gone {
+		_, err := a.in.Store.Stat(ctx, backend.Key(p.Key))
+		if err == nil {
+			continue // published behind the walk, or told of as something else
+		}
+		if !errors.Is(err, backend.ErrNotExist) {
+			return err
+		}
+		if err := a.tell(Row{
+			Area: Target, Kind: Missing, Path: p.Key, Bytes: p.Bytes,
+			Explanation: fmt.Sprintf("part %d of checkpoint %d was published here: somebody deleted it, or the store lost it", p.ID, p.Checkpoint),
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
