@@ -1,0 +1,384 @@
+package lifecycle
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/mem"
+)
+
+// TestEveryRecordIsInExactlyOnePart drives an Instance and its restarts with
+// random calls, against a store that fails before and after it did its work,
+// and compares the records of all finished parts with those written.
+func TestEveryRecordIsInExactlyOnePart(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(t, rt)
+		defer w.close()
+		rt.Repeat(map[string]func(*rapid.T){
+			"":           w.check,
+			"open":       w.open,
+			"write":      w.write,
+			"close":      w.closeOne,
+			"rename":     w.rename,
+			"truncate":   w.truncate,
+			"unlink":     w.unlink,
+			"checkpoint": w.checkpoint,
+			"roll":       w.roll,
+			"hour":       w.hour,
+			"restart":    w.restart,
+			"weather":    w.weather,
+		})
+		w.finish()
+	})
+}
+
+// world is an Instance and what it should publish.
+type world struct {
+	t       *testing.T
+	rt      *rapid.T
+	dir     string
+	store   *mem.Store
+	in      *Instance
+	now     time.Time
+	failing bool
+	before  mem.Hook
+	after   mem.Hook
+	next    int
+	open_   []*writer
+	sources map[uint64]*written // by inode, live
+	records []string            // whole or torn, of all sources
+}
+
+type writer struct {
+	ino uint64
+	f   *os.File
+}
+
+// written is the record that a source has not ended.
+type written struct {
+	name string
+	tail string
+	size int64
+}
+
+func newWorld(t *testing.T, rt *rapid.T) *world {
+	dir, err := os.MkdirTemp("", "model")
+	if err != nil {
+		rt.Fatal(err)
+	}
+	w := &world{t: t, rt: rt, dir: dir, now: time.Unix(1_700_000_000, 0), sources: map[uint64]*written{}}
+	hook := func(h *mem.Hook) mem.Hook {
+		return func(ctx context.Context, op mem.Op, k backend.Key) error {
+			if *h == nil {
+				return nil
+			}
+			return (*h)(ctx, op, k)
+		}
+	}
+	w.store = mem.New(mem.Options{
+		Properties: backend.Properties{StageAbove: 30}, Before: hook(&w.before), After: hook(&w.after),
+	})
+	w.start()
+	return w
+}
+
+func (w *world) start() {
+	hours, err := NewDateTime("HH", time.UTC)
+	if err != nil {
+		w.rt.Fatal(err)
+	}
+	sink := DefaultSink()
+	sink.Assigner, sink.Rolling.MaxPartSize = hours, 20
+	alone := sink
+	alone.Path, alone.Coalesce = "alone", false
+	w.in, err = Open(w.t.Context(), Config{
+		StateDir: w.dir, Store: w.store, Sinks: []Sink{sink, alone}, CommitTimeout: 20 * time.Millisecond,
+	})
+	if err != nil {
+		w.rt.Fatal(err)
+	}
+	w.in.now = func() time.Time { return w.now }
+	if w.in.tree.Lookup(w.in.tree.Root(), "alone") == nil {
+		if _, err := w.in.Mkdir(w.t.Context(), w.in.Root(), "alone", 0o755, Caller{}); err != nil {
+			w.rt.Fatal(err)
+		}
+	}
+}
+
+func (w *world) close() {
+	for _, o := range w.open_ {
+		_ = o.f.Close()
+	}
+	if err := w.in.Close(); err != nil {
+		w.rt.Error(err)
+	}
+	_ = os.RemoveAll(w.dir)
+}
+
+func (w *world) someDir(t *rapid.T) uint64 {
+	if rapid.Bool().Draw(t, "alone") {
+		return w.in.tree.Lookup(w.in.tree.Root(), "alone").ID().Ino
+	}
+	return w.in.Root()
+}
+
+func (w *world) open(t *rapid.T) {
+	dir := w.someDir(t)
+	name := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "name")
+	a, err := w.in.Lookup(dir, name)
+	if err != nil {
+		if a, err = w.in.Create(w.t.Context(), dir, name, 0o644, Caller{}); err != nil {
+			t.Fatal(err)
+		}
+		w.sources[a.Ino] = &written{}
+	}
+	if _, err := w.in.OpenFile(a.Ino, Use{Write: true}, Caller{}); err != nil {
+		t.Fatal(err)
+	}
+	f, err := w.in.Descriptor(a.Ino, os.O_WRONLY|os.O_APPEND)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.open_ = append(w.open_, &writer{a.Ino, f})
+}
+
+func (w *world) someWriter(t *rapid.T) *writer {
+	if len(w.open_) == 0 {
+		t.Skip("nobody writes")
+	}
+	return rapid.SampledFrom(w.open_).Draw(t, "writer")
+}
+
+func (w *world) write(t *rapid.T) {
+	o := w.someWriter(t)
+	s := w.sources[o.ino]
+	var data []byte
+	for range rapid.IntRange(1, 6).Draw(t, "pieces") {
+		w.next++
+		data = fmt.Append(data, w.next, strings.Repeat("x", rapid.IntRange(0, 12).Draw(t, "more")))
+		if rapid.IntRange(0, 3).Draw(t, "ends") > 0 {
+			data = append(data, '\n')
+		}
+	}
+	if _, err := o.f.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	s.size += int64(len(data))
+	whole := bytes.LastIndexByte(data, '\n') + 1
+	for _, r := range strings.SplitAfter(s.tail+string(data[:whole]), "\n") {
+		if whole > 0 && r != "" {
+			w.records = append(w.records, r)
+		}
+	}
+	if whole > 0 {
+		s.tail = ""
+	}
+	s.tail += string(data[whole:])
+}
+
+// torn ends the record that a source has not ended.
+func (w *world) torn(s *written) {
+	if s.tail != "" {
+		w.records = append(w.records, s.tail)
+		s.tail = ""
+	}
+}
+
+func (w *world) closeOne(t *rapid.T) {
+	o := w.someWriter(t)
+	w.open_ = slices.DeleteFunc(w.open_, func(x *writer) bool { return x == o })
+	if err := o.f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.in.Flushed(o.ino)
+	w.in.ReleaseFile(o.ino, Use{Write: true})
+}
+
+func (w *world) writes(ino uint64) bool {
+	return slices.ContainsFunc(w.open_, func(o *writer) bool { return o.ino == ino })
+}
+
+func (w *world) rename(t *rapid.T) {
+	dir := w.someDir(t)
+	from := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "from")
+	to := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "to")
+	if _, err := w.in.Lookup(dir, from); err != nil {
+		t.Skip("no such name")
+	}
+	if err := w.in.Rename(w.t.Context(), dir, from, dir, to, false); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) truncate(t *rapid.T) {
+	o := w.someWriter(t)
+	a, err := w.in.Truncate(o.ino, 0)
+	if err != nil || a.Size != 0 {
+		t.Fatal(a.Size, err)
+	}
+	w.torn(w.sources[o.ino])
+}
+
+func (w *world) unlink(t *rapid.T) {
+	dir := w.someDir(t)
+	name := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "name")
+	if err := w.in.Unlink(w.t.Context(), dir, name); err != nil && !w.isMissing(dir, name) {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) isMissing(dir uint64, name string) bool {
+	_, err := w.in.Lookup(dir, name)
+	return err != nil
+}
+
+func (w *world) checkpoint(t *rapid.T) {
+	trigger := rapid.SampledFrom([]Trigger{Now, Policy, Timer, Unmount}).Draw(t, "trigger")
+	c, err := w.in.checkpoint(w.t.Context(), trigger)
+	if err != nil && (!w.failing || !errors.Is(err, ErrIncomplete)) {
+		t.Fatal(err)
+	}
+	if trigger == Now || trigger == Unmount {
+		w.settleTails()
+	}
+	if err == nil && trigger == Now {
+		w.compare(t, w.whole())
+	}
+	_ = c
+}
+
+// settleTails ends the records of sources that nobody writes: a checkpoint
+// published them as they are.
+func (w *world) settleTails() {
+	for ino, s := range w.sources {
+		if !w.writes(ino) {
+			w.torn(s)
+		}
+	}
+}
+
+// whole are the records that a checkpoint of everything must have published.
+func (w *world) whole() []string { return w.records }
+
+func (w *world) roll(*rapid.T) {
+	w.now = w.now.Add(time.Minute)
+	w.in.roll(DefaultInterval, w.now)
+	for ino, s := range w.sources {
+		if src := w.in.source(ino); src == nil {
+			continue
+		} else if src.cut != nil && src.cut.tail() == 0 && s.tail != "" {
+			w.torn(s) // inactive for a minute and nobody writes
+		}
+	}
+}
+
+func (w *world) hour(*rapid.T) { w.now = w.now.Add(time.Hour) }
+
+func (w *world) restart(t *rapid.T) {
+	if err := w.in.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	for _, o := range w.open_ {
+		if err := w.in.Adopt(o.ino, Use{Write: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// weather makes the store fail, or work again.
+func (w *world) weather(t *rapid.T) {
+	kind := rapid.SampledFrom([]string{"good", "before", "after", "gone"}).Draw(t, "weather")
+	w.failing = kind != "good"
+	fail := func(_ context.Context, op mem.Op, _ backend.Key) error {
+		if op == mem.Put || op == mem.Commit || op == mem.Stage {
+			return fmt.Errorf("%s: %w", op, backend.ErrTransient)
+		}
+		return nil
+	}
+	switch kind {
+	case "good":
+		w.before, w.after = nil, nil
+	case "before":
+		w.before, w.after = fail, nil
+	case "after":
+		w.before, w.after = nil, fail
+	case "gone":
+		w.after = nil
+		w.before = func(_ context.Context, op mem.Op, _ backend.Key) error {
+			if op == mem.Commit {
+				return fmt.Errorf("%s: %w", op, backend.ErrGone)
+			}
+			return nil
+		}
+	}
+}
+
+// check holds at any instant: nothing twice, nothing that was not written.
+func (w *world) check(t *rapid.T) {
+	count := map[string]int{}
+	for _, r := range w.records {
+		count[r]++
+	}
+	for _, s := range w.sources {
+		if s.tail != "" {
+			count[s.tail]++
+		}
+	}
+	for _, r := range w.published(t) {
+		if count[r]--; count[r] < 0 {
+			t.Fatalf("%q is published and was not written, or not so often", r)
+		}
+	}
+}
+
+func (w *world) published(t *rapid.T) []string {
+	var out []string
+	walk(w.t, w.store, "", func(_ backend.Key, content string) {
+		for _, r := range strings.SplitAfter(content, "\n") {
+			if r != "" {
+				out = append(out, r)
+			}
+		}
+	})
+	return out
+}
+
+func (w *world) compare(t *rapid.T, want []string) {
+	got := w.published(t)
+	want = slices.Clone(want)
+	slices.Sort(got)
+	slices.Sort(want)
+	if d := cmp.Diff(want, got); d != "" {
+		t.Fatalf("records differ (-written +published):\n%s", d)
+	}
+}
+
+func (w *world) finish() {
+	w.before, w.after, w.failing = nil, nil, false
+	for len(w.open_) > 0 {
+		o := w.open_[0]
+		w.open_ = w.open_[1:]
+		_ = o.f.Close()
+		w.in.ReleaseFile(o.ino, Use{Write: true})
+	}
+	if _, err := w.in.checkpoint(w.t.Context(), Unmount); err != nil {
+		w.rt.Fatal(err)
+	}
+	w.settleTails()
+	w.compare(w.rt, w.records)
+	if n, _ := w.in.Unpublished(); n != 0 {
+		w.rt.Fatalf("%d bytes count as unpublished", n)
+	}
+}
