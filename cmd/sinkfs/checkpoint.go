@@ -58,8 +58,7 @@ out and listed; that is not a failure.`,
 
 func checkpoint(c control, line string, asJSON bool, out io.Writer) error {
 	failed := c.write("checkpoint", line)
-	var exit *exitError
-	if errors.As(failed, &exit) {
+	if _, ok := errors.AsType[*exitError](failed); ok {
 		return failed // it never began
 	}
 	if errors.Is(failed, syscall.ENOTCONN) || errors.Is(failed, syscall.ECONNABORTED) {

@@ -90,8 +90,7 @@ func codeOf(err error) int {
 
 // message is what stands on stderr: one line, whatever was wrapped.
 func message(err error) string {
-	var exit *exitError
-	if errors.As(err, &exit) && exit.err == nil {
+	if exit, ok := errors.AsType[*exitError](err); ok && exit.err == nil {
 		return ""
 	}
 	if errors.Is(err, context.DeadlineExceeded) && err.Error() == context.DeadlineExceeded.Error() {

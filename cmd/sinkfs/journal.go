@@ -93,7 +93,7 @@ func lockState(stateDir string) (unlock func() error, err error) {
 		return nil, fail(codeState, err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		holder, _ := io.ReadAll(io.LimitReader(f, 4096)) //nolint:errcheck // it only names the holder
+		holder, _ := io.ReadAll(io.LimitReader(f, 4096)) // it only names the holder
 		return nil, errors.Join(fail(codeState, fmt.Errorf("state directory %s is in use by %s: unmount first, 'sinkfs fsck' works on a mount",
 			stateDir, strings.Join(strings.Fields(string(holder)), " "))), f.Close())
 	}

@@ -20,7 +20,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return codeDone
 	}
 	if text := message(err); text != "" {
-		fmt.Fprintln(stderr, "sinkfs: "+text)
+		_, _ = fmt.Fprintln(stderr, "sinkfs: "+text) // where else to say that it failed
 	}
 	return codeOf(err)
 }

@@ -6,10 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-	"unicode/utf8"
-
 	// Zones are known wherever sinkfs runs.
 	_ "time/tzdata"
+	"unicode/utf8"
 
 	"github.com/sinkfs/sinkfs/lifecycle"
 )

@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/sinkfs/sinkfs/lifecycle"
+)
 
 // defaults is what a file without keys means.
 func defaults() *Config {
@@ -27,35 +31,18 @@ func defaultSink() Sink {
 		Kind:   "stream",
 		Format: "raw",
 		Rolling: Rolling{
-			MaxPartSize:        128 << 20,
-			RolloverInterval:   Duration(time.Minute),
-			InactivityInterval: Duration(time.Minute),
-			CheckInterval:      Duration(time.Minute),
+			MaxPartSize:        lifecycle.DefaultMaxPartSize,
+			RolloverInterval:   Duration(lifecycle.DefaultInterval),
+			InactivityInterval: Duration(lifecycle.DefaultInterval),
+			CheckInterval:      Duration(lifecycle.DefaultInterval),
 		},
 		Names:     Names{Prefix: "part"},
 		Coalesce:  true,
-		Temporary: []string{".*", "*~", "*.tmp", "*.part", "*.partial", "*.swp", "*.lock", "*.pid"},
-		Rotated:   rotatedGlobs(),
-		Whole: []string{
-			"*.parquet", "*.orc", "*.avro", "*.gz", "*.zst", "*.bz2", "*.xz", "*.lz4", "*.zip", "*.tar", "*.tgz",
-			"*.dump", "*.bak", "*.jar", "*.db", "*.sqlite",
-		},
-		MaxRecord: 16 << 20,
+		Temporary: lifecycle.DefaultTemporary(),
+		Rotated:   lifecycle.DefaultRotated(),
+		Whole:     lifecycle.DefaultWhole(),
+		MaxRecord: lifecycle.DefaultMaxRecord,
 		Torn:      "publish",
 		OnUnknown: "restage",
 	}
-}
-
-// rotatedGlobs are the names that logrotate gives by default: numbers of one
-// or two digits, plain and compressed. Names with a date or a long number are
-// left out: rotatelogs and Tomcat write to such names.
-func rotatedGlobs() []string {
-	var globs []string
-	for _, number := range []string{"*.log.[1-9]", "*.log.[1-9][0-9]"} {
-		globs = append(globs, number)
-		for _, codec := range []string{".gz", ".bz2", ".xz", ".zst", ".lz4"} {
-			globs = append(globs, number+codec)
-		}
-	}
-	return globs
 }

@@ -12,9 +12,9 @@ import (
 // is the only definition of the keys: the decoder, the environment, the
 // messages and the schema all go by it.
 func fieldsOf(t reflect.Type, fn func(key string, f reflect.StructField)) {
-	for i := range t.NumField() {
-		if key := t.Field(i).Tag.Get("yaml"); key != "" {
-			fn(key, t.Field(i))
+	for f := range t.Fields() {
+		if key := f.Tag.Get("yaml"); key != "" {
+			fn(key, f)
 		}
 	}
 }
@@ -45,7 +45,7 @@ func everyKey(t reflect.Type, prefix string) []string {
 
 // setScalar gives one value its text.
 func setScalar(v reflect.Value, f reflect.StructField, text string) error {
-	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); ok {
 		return u.UnmarshalText([]byte(text))
 	}
 	switch v.Kind() {

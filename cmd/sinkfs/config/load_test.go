@@ -14,97 +14,177 @@ import (
 	"github.com/sinkfs/sinkfs/cmd/sinkfs/config"
 )
 
-func load(t *testing.T, text string, over ...config.Override) (*config.Config, error) {
+func load(t *testing.T, text string) (*config.Config, error) {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	if err := os.WriteFile("sinkfs.yaml", []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return config.Load("sinkfs.yaml", nil, over...)
+	return config.Load("sinkfs.yaml", nil)
 }
 
 func TestErrorsSayWhereAndWhatToDo(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
-		{"unknown key", "target: /t\nchekpoint:\n  interval: 60s\n",
-			`sinkfs.yaml:2:1: key "chekpoint" is not known, the nearest is "checkpoint"`},
-		{"unknown key below", "target: /t\ncheckpoint:\n  intervall: 60s\n",
-			`sinkfs.yaml:3:3: key "intervall" is not known, the nearest is "interval"`},
-		{"unknown key in flow", "checkpoint: {interval: 60s, retian: 3}\n",
-			`sinkfs.yaml:1:29: key "retian" is not known, the nearest is "retain"`},
-		{"key of another group", "max_part_size: 1MiB\n",
-			`sinkfs.yaml:1:1: key "max_part_size" is not known here, it belongs under "sinks[].rolling.max_part_size"`},
-		{"key like nothing", "store: {gcs: {}}\n",
-			`sinkfs.yaml:1:9: key "gcs" is not known, the nearest is "oss"`},
-		{"key far from all", "control: {permissions: 0600}\n",
-			`sinkfs.yaml:1:11: key "permissions" is not known, valid here are group, mode`},
-		{"unknown key in a sink", "sinks:\n  - path: /a\n    buckets: {}\n",
-			`sinkfs.yaml:3:5: key "buckets" is not known, the nearest is "bucket"`},
-		{"duration without unit", "checkpoint:\n  interval: 60\n",
-			`sinkfs.yaml:2:13: checkpoint.interval: "60" has no unit of time, write for example 60s`},
-		{"duration in words", "checkpoint: {timeout: ten}\n",
-			`sinkfs.yaml:1:23: checkpoint.timeout: "ten" is not a duration, write for example 60s, 10m or 24h`},
-		{"negative duration", "source_ttl: -1h\n",
-			`sinkfs.yaml:1:13: source_ttl: "-1h" is negative, a duration is not`},
-		{"no time", "source_ttl: 0\n",
-			`sinkfs.yaml:1:1: source_ttl: 0 is not a time to wait, write for example 60s`},
-		{"size of unknown unit", "sinks: [{path: /, rolling: {max_part_size: 128M}}]\n",
-			`sinkfs.yaml:1:44: sinks[0].rolling.max_part_size: "128M" has no unit of bytes, write for example 128MiB; units are B, KiB, MiB, GiB, TiB, kB, MB, GB, TB`},
-		{"size in words", "sinks: [{path: /, max_record: big}]\n",
-			`sinkfs.yaml:1:31: sinks[0].max_record: "big" is not a size, write for example 128MiB`},
-		{"size 0", "sinks: [{path: /, rolling: {max_part_size: 0}}]\n",
-			`sinkfs.yaml:1:29: sinks[0].rolling.max_part_size: a part holds at least 1 byte`},
-		{"bool", "manifests: yes\n",
-			`sinkfs.yaml:1:12: manifests: "yes" is neither true nor false`},
-		{"number", "checkpoint: {retain: many}\n",
-			`sinkfs.yaml:1:22: checkpoint.retain: "many" is not a whole number`},
-		{"enum", "mode: stream\n",
-			`sinkfs.yaml:1:7: mode: "stream" is not one of its values, write streaming or batch`},
-		{"file mode", "control: {mode: rw}\n",
-			`sinkfs.yaml:1:17: control.mode: "rw" is not a mode, write four octal digits, for example 0640`},
-		{"executable", "control: {mode: 0755}\n",
-			`sinkfs.yaml:1:11: control.mode: 0755 lets files be executed, use the bits of 0666`},
-		{"group", "control: {group: no-such-group}\n",
-			`sinkfs.yaml:1:11: control.group: there is no group "no-such-group", write a name or number of this machine's`},
-		{"value for a group", "checkpoint: 60s\n",
-			`sinkfs.yaml:1:13: checkpoint: keys are missing, write for example "interval: …"`},
-		{"group for a value", "mode: {a: b}\n",
-			`sinkfs.yaml:1:7: mode: one value is wanted here, not a list or keys`},
-		{"value for a list", "sinks: /events\n",
-			`sinkfs.yaml:1:8: sinks: a list is wanted here, write "- …"`},
-		{"not YAML", "target: [\n",
-			`sinkfs.yaml:1:9: this is not YAML: sequence end token ']' not found`},
-		{"key twice", "mode: batch\nmode: batch\n",
-			`sinkfs.yaml:2:1: this is not YAML: mapping key "mode" already defined at [1:1]`},
-		{"two documents", "mode: batch\n---\nmode: batch\n",
-			`sinkfs.yaml:3:5: a second document begins, write one only`},
-		{"alias of nothing", "checkpoint: *x\n",
-			`sinkfs.yaml:1:13: there is no anchor "x" above`},
-		{"sink without path", "sinks:\n  - kind: file\n",
-			`sinkfs.yaml:2:9: sinks[0].path: it is missing, write the directory in the mount, for example /events`},
-		{"sink twice", "sinks:\n  - path: /a\n  - path: a/\n",
-			`sinkfs.yaml:3:5: sinks[1].path: /a is the path of sinks[0] too, a path is one sink`},
-		{"reserved sink", "sinks: [{path: /a/.sinkfs}]\n",
-			`sinkfs.yaml:1:10: sinks[0].path: ".sinkfs" cannot be in it, name a directory of the mount`},
-		{"sink above", "sinks: [{path: ../a}]\n",
-			`sinkfs.yaml:1:10: sinks[0].path: ".." cannot be in it, name a directory of the mount`},
-		{"pattern", "sinks: [{path: /a, bucket: {pattern: yyyy-TT}}]\n",
-			`sinkfs.yaml:1:29: sinks[0].bucket.pattern: bucket pattern "yyyy-TT": letters "TT" are not known, use y M d D H h k K m s S a E n Q Z X or quote them`},
-		{"zone", "sinks: [{path: /a, bucket: {zone: Asia/Singapur}}]\n",
-			`sinkfs.yaml:1:29: sinks[0].bucket.zone: "Asia/Singapur" is not a time zone known here, write for example UTC or Asia/Singapore`},
-		{"pattern without datetime", "sinks: [{path: /a, kind: file, bucket: {pattern: yyyy}}]\n",
-			`sinkfs.yaml:1:41: sinks[0].bucket.pattern: only the datetime assigner has it, write assigner: datetime beside it`},
-		{"glob", "sinks: [{path: /a, temporary: ['[']}]\n",
-			`sinkfs.yaml:1:32: sinks[0].temporary[0]: "[" is not a pattern of a name, write for example *.tmp`},
-		{"prefix", "sinks: [{path: /a, names: {prefix: a/b}}]\n",
-			`sinkfs.yaml:1:28: sinks[0].names.prefix: "a/b" cannot begin a file name`},
-		{"target with a secret", "target: s3://key:secret@bucket/x\n",
-			`sinkfs.yaml:1:1: target: a s3 target has no user, password or parameters, write s3://bucket/prefix; secrets come from the environment`},
-		{"target of no store", "target: gs://bucket\n",
-			`sinkfs.yaml:1:1: target: "gs://" is not a store, write a directory or file://, s3://, oss:// or hdfs://`},
-		{"target with a host", "target: file://tmp/x\n",
-			`sinkfs.yaml:1:1: target: file://tmp names a host, write three slashes: file:///tmp/x`},
-		{"more than one", "mode: x\nmanifests: 1\nretain: 2\n",
-			`sinkfs.yaml:1:7: mode: "x" is not one of its values, write streaming or batch (and 2 more, 'sinkfs config check' lists them)`},
+		{
+			"unknown key", "target: /t\nchekpoint:\n  interval: 60s\n",
+			`sinkfs.yaml:2:1: key "chekpoint" is not known, the nearest is "checkpoint"`,
+		},
+		{
+			"unknown key below", "target: /t\ncheckpoint:\n  intervall: 60s\n",
+			`sinkfs.yaml:3:3: key "intervall" is not known, the nearest is "interval"`,
+		},
+		{
+			"unknown key in flow", "checkpoint: {interval: 60s, retian: 3}\n",
+			`sinkfs.yaml:1:29: key "retian" is not known, the nearest is "retain"`,
+		},
+		{
+			"key of another group", "max_part_size: 1MiB\n",
+			`sinkfs.yaml:1:1: key "max_part_size" is not known here, it belongs under "sinks[].rolling.max_part_size"`,
+		},
+		{
+			"key like nothing", "store: {gcs: {}}\n",
+			`sinkfs.yaml:1:9: key "gcs" is not known, the nearest is "oss"`,
+		},
+		{
+			"key far from all", "control: {permissions: 0600}\n",
+			`sinkfs.yaml:1:11: key "permissions" is not known, valid here are group, mode`,
+		},
+		{
+			"unknown key in a sink", "sinks:\n  - path: /a\n    buckets: {}\n",
+			`sinkfs.yaml:3:5: key "buckets" is not known, the nearest is "bucket"`,
+		},
+		{
+			"duration without unit", "checkpoint:\n  interval: 60\n",
+			`sinkfs.yaml:2:13: checkpoint.interval: "60" has no unit of time, write for example 60s`,
+		},
+		{
+			"duration in words", "checkpoint: {timeout: ten}\n",
+			`sinkfs.yaml:1:23: checkpoint.timeout: "ten" is not a duration, write for example 60s, 10m or 24h`,
+		},
+		{
+			"negative duration", "source_ttl: -1h\n",
+			`sinkfs.yaml:1:13: source_ttl: "-1h" is negative, a duration is not`,
+		},
+		{
+			"no time", "source_ttl: 0\n",
+			`sinkfs.yaml:1:1: source_ttl: 0 is not a time to wait, write for example 60s`,
+		},
+		{
+			"size of unknown unit", "sinks: [{path: /, rolling: {max_part_size: 128M}}]\n",
+			`sinkfs.yaml:1:44: sinks[0].rolling.max_part_size: "128M" has no unit of bytes, write for example 128MiB; units are B, KiB, MiB, GiB, TiB, kB, MB, GB, TB`,
+		},
+		{
+			"size in words", "sinks: [{path: /, max_record: big}]\n",
+			`sinkfs.yaml:1:31: sinks[0].max_record: "big" is not a size, write for example 128MiB`,
+		},
+		{
+			"size 0", "sinks: [{path: /, rolling: {max_part_size: 0}}]\n",
+			`sinkfs.yaml:1:29: sinks[0].rolling.max_part_size: a part holds at least 1 byte`,
+		},
+		{
+			"bool", "manifests: yes\n",
+			`sinkfs.yaml:1:12: manifests: "yes" is neither true nor false`,
+		},
+		{
+			"number", "checkpoint: {retain: many}\n",
+			`sinkfs.yaml:1:22: checkpoint.retain: "many" is not a whole number`,
+		},
+		{
+			"enum", "mode: stream\n",
+			`sinkfs.yaml:1:7: mode: "stream" is not one of its values, write streaming or batch`,
+		},
+		{
+			"file mode", "control: {mode: rw}\n",
+			`sinkfs.yaml:1:17: control.mode: "rw" is not a mode, write four octal digits, for example 0640`,
+		},
+		{
+			"executable", "control: {mode: 0755}\n",
+			`sinkfs.yaml:1:11: control.mode: 0755 lets files be executed, use the bits of 0666`,
+		},
+		{
+			"group", "control: {group: no-such-group}\n",
+			`sinkfs.yaml:1:11: control.group: there is no group "no-such-group", write a name or number of this machine's`,
+		},
+		{
+			"value for a group", "checkpoint: 60s\n",
+			`sinkfs.yaml:1:13: checkpoint: keys are missing, write for example "interval: …"`,
+		},
+		{
+			"group for a value", "mode: {a: b}\n",
+			`sinkfs.yaml:1:7: mode: one value is wanted here, not a list or keys`,
+		},
+		{
+			"value for a list", "sinks: /events\n",
+			`sinkfs.yaml:1:8: sinks: a list is wanted here, write "- …"`,
+		},
+		{
+			"not YAML", "target: [\n",
+			`sinkfs.yaml:1:9: this is not YAML: sequence end token ']' not found`,
+		},
+		{
+			"key twice", "mode: batch\nmode: batch\n",
+			`sinkfs.yaml:2:1: this is not YAML: mapping key "mode" already defined at [1:1]`,
+		},
+		{
+			"two documents", "mode: batch\n---\nmode: batch\n",
+			`sinkfs.yaml:3:5: a second document begins, write one only`,
+		},
+		{
+			"alias of nothing", "checkpoint: *x\n",
+			`sinkfs.yaml:1:13: there is no anchor "x" above`,
+		},
+		{
+			"sink without path", "sinks:\n  - kind: file\n",
+			`sinkfs.yaml:2:9: sinks[0].path: it is missing, write the directory in the mount, for example /events`,
+		},
+		{
+			"sink twice", "sinks:\n  - path: /a\n  - path: a/\n",
+			`sinkfs.yaml:3:5: sinks[1].path: /a is the path of sinks[0] too, a path is one sink`,
+		},
+		{
+			"reserved sink", "sinks: [{path: /a/.sinkfs}]\n",
+			`sinkfs.yaml:1:10: sinks[0].path: ".sinkfs" cannot be in it, name a directory of the mount`,
+		},
+		{
+			"sink above", "sinks: [{path: ../a}]\n",
+			`sinkfs.yaml:1:10: sinks[0].path: ".." cannot be in it, name a directory of the mount`,
+		},
+		{
+			"pattern", "sinks: [{path: /a, bucket: {pattern: yyyy-TT}}]\n",
+			`sinkfs.yaml:1:29: sinks[0].bucket.pattern: bucket pattern "yyyy-TT": letters "TT" are not known, use y M d D H h k K m s S a E n Q Z X or quote them`,
+		},
+		{
+			"zone", "sinks: [{path: /a, bucket: {zone: Asia/Singapur}}]\n",
+			`sinkfs.yaml:1:29: sinks[0].bucket.zone: "Asia/Singapur" is not a time zone known here, write for example UTC or Asia/Singapore`,
+		},
+		{
+			"pattern without datetime", "sinks: [{path: /a, kind: file, bucket: {pattern: yyyy}}]\n",
+			`sinkfs.yaml:1:41: sinks[0].bucket.pattern: only the datetime assigner has it, write assigner: datetime beside it`,
+		},
+		{
+			"glob", "sinks: [{path: /a, temporary: ['[']}]\n",
+			`sinkfs.yaml:1:32: sinks[0].temporary[0]: "[" is not a pattern of a name, write for example *.tmp`,
+		},
+		{
+			"prefix", "sinks: [{path: /a, names: {prefix: a/b}}]\n",
+			`sinkfs.yaml:1:28: sinks[0].names.prefix: "a/b" cannot begin a file name`,
+		},
+		{
+			"target with a secret", "target: s3://key:secret@bucket/x\n",
+			`sinkfs.yaml:1:1: target: a s3 target has no user, password or parameters, write s3://bucket/prefix; secrets come from the environment`,
+		},
+		{
+			"target of no store", "target: gs://bucket\n",
+			`sinkfs.yaml:1:1: target: "gs://" is not a store, write a directory or file://, s3://, oss:// or hdfs://`,
+		},
+		{
+			"target with a host", "target: file://tmp/x\n",
+			`sinkfs.yaml:1:1: target: file://tmp names a host, write three slashes: file:///tmp/x`,
+		},
+		{
+			"more than one", "mode: x\nmanifests: 1\nretain: 2\n",
+			`sinkfs.yaml:1:7: mode: "x" is not one of its values, write streaming or batch (and 2 more, 'sinkfs config check' lists them)`,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := load(t, tt.text)

@@ -1,0 +1,64 @@
+# Every job of this project; CI has none of its own.
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+LINT    := scripts/golangci-lint
+
+.DEFAULT_GOAL := help
+.PHONY: help try build setup test race mount-test crash fuzz bench lint fmt tidy cover man hooks check clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+try: ## build, mount under ./try, and say what to do next
+	@scripts/try
+
+build: ## build bin/sinkfs
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sinkfs ./cmd/sinkfs
+
+setup: ## install the system packages that tests use
+	@scripts/setup
+
+test: setup ## run all tests; needs root and /dev/fuse
+	go vet ./...
+	go test ./...
+
+race: setup ## run all tests under the race detector
+	go test -race ./...
+
+mount-test: setup ## run the tests that mount, also on one processor
+	go test -count=1 -cpu=2,1 ./fusefs/... ./cmd/...
+
+crash: setup ## kill the program at every named fault point
+	go test -count=1 -tags faults ./...
+
+fuzz: ## look for new inputs that break the parsers, 30 s each
+	go test -run '^$$' -fuzz . -fuzztime 30s ./cmd/sinkfs/config
+
+bench: setup ## measure
+	go test -run '^$$' -bench . ./...
+
+lint: ## run the linters
+	$(LINT) run ./...
+
+fmt: ## format
+	$(LINT) fmt ./...
+
+tidy: ## fail when go.mod is not tidy
+	go mod tidy -diff
+
+cover: setup ## show the coverage of all packages, by all tests
+	go test -coverpkg ./... -coverprofile bin/cover.out ./...
+	go tool cover -func bin/cover.out | tail -n 1
+
+man: build ## write the man pages to bin/man
+	mkdir -p bin/man && bin/sinkfs man bin/man
+
+hooks: ## check every commit, see scripts/hooks
+	git config core.hooksPath scripts/hooks
+
+check: test tidy lint ## what CI runs
+
+clean: ## remove what was built
+	rm -rf bin

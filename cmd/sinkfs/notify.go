@@ -1,0 +1,26 @@
+package main
+
+import (
+	"net"
+	"os"
+	"strings"
+)
+
+// notifyManager tells a service manager how the mount is doing, as
+// sd_notify(3) does. Without one, or on failure, nothing happens: the mount
+// does not depend on it.
+func notifyManager(state string) {
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return
+	}
+	if strings.HasPrefix(path, "@") { // an abstract name
+		path = "\x00" + path[1:]
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		return
+	}
+	_, _ = conn.Write([]byte(state)) // see above
+	_ = conn.Close()
+}
