@@ -70,19 +70,29 @@ func (b *backings) probe() {
 		b.decide(false, "the kernel has no FUSE passthrough, Linux 6.9 has")
 		return
 	}
-	file, err := b.fs.in.Descriptor(b.fs.root, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC)
+	fd, err := b.nameless()
 	if err != nil {
-		b.decide(true, "kernel offers it, not probed: "+err.Error())
+		b.decide(true, "the kernel offers it, not probed: "+err.Error())
 		return
 	}
-	defer func() { _ = file.Close() }()
-	id, errno := server.RegisterBackingFd(&fuse.BackingMap{Fd: int32(file.Fd())})
+	defer func() { _ = unix.Close(fd) }()
+	id, errno := server.RegisterBackingFd(&fuse.BackingMap{Fd: int32(fd)})
 	if errno != 0 {
 		b.decide(false, registerReason(errno))
 		return
 	}
 	_ = server.UnregisterBackingFd(id)
 	b.decide(true, "")
+}
+
+// nameless is a file of the spool's file system that no crash leaves behind.
+func (b *backings) nameless() (int, error) {
+	root, err := b.fs.in.Descriptor(b.fs.root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return -1, err
+	}
+	defer func() { _ = root.Close() }()
+	return unix.Openat(int(root.Fd()), ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 }
 
 func registerReason(errno syscall.Errno) string {
