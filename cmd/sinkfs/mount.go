@@ -78,18 +78,29 @@ func runMount(cmd *cobra.Command, f *mountFlags, args []string) error {
 	// A child in the background answers its parent through report, whatever
 	// happens.
 	report, child := backgroundReport()
-	if f.background && !child && resumed == nil && !f.replace {
-		return mountInBackground(cmd, f, s)
+	if resumed == nil && !child {
+		if f.replace {
+			if done, err := replaceRunning(ctx, cmd, f, s); done || err != nil {
+				return err
+			}
+		}
+		if f.background {
+			return mountInBackground(cmd, f, s)
+		}
 	}
-	err = mountHere(ctx, cmd, f, s, resumed, report)
+	err = mountHere(cmd, f, s, resumed, report)
 	report(codeOf(err), message(err))
 	return err
 }
 
-func mountHere(ctx context.Context, cmd *cobra.Command, f *mountFlags, s *settings, resumed *mount.Lock, report reportFunc) error {
-	log, err := openLog(f, os.Getenv(backgroundEnv) != "" || f.daemon)
+// mountHere mounts in this process and returns when the mount is gone.
+// resumed is the lock when this process was the mount before, as another
+// program.
+func mountHere(cmd *cobra.Command, f *mountFlags, s *settings, resumed *mount.Lock, report reportFunc) error {
+	ctx := cmd.Context()
+	log, err := openLog(f, f.daemon)
 	if err != nil {
-		return fail(codeFailed, err)
+		return err
 	}
 	defer log.close()
 	lock := resumed
@@ -97,12 +108,8 @@ func mountHere(ctx context.Context, cmd *cobra.Command, f *mountFlags, s *settin
 		if err := s.stateDir(); err != nil {
 			return err
 		}
-		if f.replace {
-			if done, err := replaceRunning(ctx, cmd, f, s); done || err != nil {
-				return err
-			}
-		}
-		if lock, err = mount.LockState(ctx, s.cfg.StateDir, lockWait, mount.Holder{PID: os.Getpid(), Mountpoint: s.mountpoint}); err != nil {
+		lock, err = mount.LockState(ctx, s.cfg.StateDir, lockWait, mount.Holder{PID: os.Getpid(), Mountpoint: s.mountpoint})
+		if err != nil {
 			return fail(codeState, err)
 		}
 	}
@@ -114,11 +121,10 @@ func mountHere(ctx context.Context, cmd *cobra.Command, f *mountFlags, s *settin
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP, syscall.SIGUSR2)
 	defer signal.Stop(signals)
-	again := f.commandLine(cmd.Flags(), s)
 	o := mount.Options{
 		Worker:     append([]string{program, "worker"}, f.workerLine(cmd.Flags(), s)...),
 		Probe:      []string{program, "version"},
-		Again:      append([]string{program, "mount"}, again...),
+		Again:      append([]string{program, "mount"}, f.commandLine(cmd.Flags(), s)...),
 		Mountpoint: s.mountpoint,
 		Source:     s.cfg.Target,
 		Flags:      s.flags,
@@ -130,8 +136,8 @@ func mountHere(ctx context.Context, cmd *cobra.Command, f *mountFlags, s *settin
 		Stopping:   func() { notifyManager("STOPPING=1") },
 		Progress:   log.progress,
 		Mounted: func() {
-			notifyManager(fmt.Sprintf("READY=1\nMAINPID=%d", os.Getpid()))
-			if resumed == nil && os.Getenv(backgroundEnv) == "" && !f.daemon {
+			notifyReady()
+			if !f.daemon {
 				printMounted(cmd.OutOrStdout(), s)
 			}
 			report(codeDone, "")
@@ -141,7 +147,7 @@ func mountHere(ctx context.Context, cmd *cobra.Command, f *mountFlags, s *settin
 		o.InProcess = func(w *mount.Worker) { runWorker(ctx, w, f, s, log) }
 	}
 	if resumed != nil {
-		notifyManager(fmt.Sprintf("READY=1\nMAINPID=%d", os.Getpid()))
+		notifyReady()
 	}
 	code, err := mount.Supervise(ctx, o)
 	if code != codeDone || err != nil {

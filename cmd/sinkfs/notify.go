@@ -3,7 +3,7 @@ package main
 import (
 	"net"
 	"os"
-	"strings"
+	"strconv"
 )
 
 // notifyManager tells a service manager how the mount is doing, as
@@ -14,13 +14,12 @@ func notifyManager(state string) {
 	if path == "" {
 		return
 	}
-	if strings.HasPrefix(path, "@") { // an abstract name
-		path = "\x00" + path[1:]
-	}
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"}) // @ is an abstract name here too
 	if err != nil {
 		return
 	}
 	_, _ = conn.Write([]byte(state)) // see above
 	_ = conn.Close()
 }
+
+func notifyReady() { notifyManager("READY=1\nMAINPID=" + strconv.Itoa(os.Getpid())) }

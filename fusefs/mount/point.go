@@ -94,16 +94,11 @@ func clearDead(path string, log *slog.Logger) error {
 			return nil
 		case !e.Ours():
 			return fmt.Errorf("%w at %s: %s (%s) is mounted there, choose another directory or unmount it", ErrMountpoint, path, e.Source, e.Type)
-		case !dead(path):
+		case !Dead(path):
 			return fmt.Errorf("%w at %s: sinkfs with the target %s is mounted there; 'sinkfs umount' ends it, 'sinkfs mount --replace' takes it over", ErrMountpoint, path, e.Source)
 		}
 		log.Warn("detaching a mount that nobody serves", slog.String("mountpoint", path), slog.String("target", e.Source))
-		if os.Geteuid() != 0 {
-			err = detachByHelper(path)
-		} else {
-			err = unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		}
-		if err != nil {
+		if err := Detach(path); err != nil {
 			return fmt.Errorf("%w at %s: a dead mount is in the way: %w", ErrMountpoint, path, err)
 		}
 	}
@@ -113,9 +108,20 @@ func clearDead(path string, log *slog.Logger) error {
 // worker is alive.
 const lookWait = 2 * time.Second
 
-// dead says whether nobody will ever serve the mount. One that does not
-// answer in time is not dead.
-func dead(path string) bool {
+// Detach takes a mount out of the name space, whoever serves it.
+func Detach(path string) error {
+	if os.Geteuid() != 0 {
+		return detachByHelper(path)
+	}
+	if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+		return fmt.Errorf("unmount of %s: %w", path, err)
+	}
+	return nil
+}
+
+// Dead says whether nobody will ever serve the mount at path. One that does
+// not answer in time is not dead.
+func Dead(path string) bool {
 	answer := make(chan error, 1)
 	go func() { // outlives a call that hangs; there is no way to end it
 		var st unix.Statfs_t

@@ -217,10 +217,11 @@ func (w *Worker) Fail(code int, reason string) error {
 	return w.end(message{Kind: kindFail, Code: code, Text: reason})
 }
 
-// Done says that the worker ends because it was asked to. code becomes the
-// mount command's, unless another worker goes on.
-func (w *Worker) Done(code int) error {
-	return w.end(message{Kind: kindDone, Code: code})
+// Done says that the worker ends because it was asked to. code, and reason if
+// there is something to say, become those of the mount command, unless
+// another worker goes on.
+func (w *Worker) Done(code int, reason string) error {
+	return w.end(message{Kind: kindDone, Code: code, Text: reason})
 }
 
 func (w *Worker) end(m message) error {
