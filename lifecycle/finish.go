@@ -193,7 +193,10 @@ func (in *Instance) releaseFile(p *part) {
 	gone := s.node.Path()
 	in.names.Lock()
 	in.cat.Published(p.known)
-	err := in.tree.Unlink(s.node)
+	s.mu.Lock()
+	err := in.unname(s)
+	s.obituary = append(s.obituary, journal.DropPart{ID: p.ID})
+	s.mu.Unlock()
 	in.names.Unlock()
 	if err != nil {
 		in.log.Error("finished file keeps its spool name", slog.String("path", gone), slog.Any("error", err))

@@ -233,7 +233,65 @@ func (in *Instance) remove(s *source) {
 	defer in.mu.Unlock()
 	delete(in.sources, s.id.Ino)
 	delete(in.lingering, s)
-	in.garbage = append(in.garbage, journal.DropSource{ID: s.id})
+	in.removals = append(in.removals, removal{s.wasIn, append(s.obituary, journal.DropSource{ID: s.id})})
+}
+
+// removal is a spool file that is gone, and what the journal may forget once
+// that is durable: a file that came back after a power cut would be published
+// again.
+type removal struct {
+	dir     *spool.Node // had its name; nil: unknown
+	records []journal.Record
+}
+
+// sweep makes removals durable, so that the journal can forget them.
+func (in *Instance) sweep() {
+	in.mu.Lock()
+	removals := in.removals
+	in.removals = nil
+	in.mu.Unlock()
+	if len(removals) == 0 {
+		return
+	}
+	err := in.syncRemovals(removals)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if err != nil {
+		in.removals = append(removals, in.removals...)
+		in.log.Warn("removals are not durable yet", slog.Any("error", err))
+		return
+	}
+	for _, r := range removals {
+		in.garbage = append(in.garbage, r.records...)
+	}
+}
+
+func (in *Instance) syncRemovals(removals []removal) error {
+	dirs := map[*spool.Node]bool{}
+	for _, r := range removals {
+		dirs[r.dir] = true
+	}
+	if dirs[nil] || len(dirs) > manySources {
+		return in.tree.SyncAll()
+	}
+	for d := range dirs {
+		if err := d.Sync(); err != nil { // removed itself, most likely
+			return in.tree.SyncAll()
+		}
+	}
+	return in.tree.SyncUnlinked()
+}
+
+// unname takes the name of a spool file away. s.mu is held.
+func (in *Instance) unname(s *source) error {
+	dir := s.node.Dir()
+	if err := in.tree.Unlink(s.node); err != nil {
+		return err
+	}
+	if dir != nil {
+		s.wasIn = dir
+	}
+	return nil
 }
 
 func (in *Instance) linger(s *source) {

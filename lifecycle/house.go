@@ -99,6 +99,7 @@ func (in *Instance) clean() {
 	for _, s := range lingering {
 		in.remove(s)
 	}
+	in.sweep()
 	short := in.shortOfSpace()
 	for _, s := range in.allSources() {
 		in.expire(s)
@@ -118,7 +119,7 @@ func (in *Instance) expire(s *source) {
 	path := s.node.Path()
 	var err error
 	if expired {
-		if err = in.tree.Unlink(s.node); err == nil {
+		if err = in.unname(s); err == nil {
 			s.gone = true
 		}
 	}

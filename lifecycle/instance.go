@@ -117,6 +117,7 @@ type Instance struct {
 	births    uint64
 	parts     map[uint64]*part // not finished
 	counters  map[string]uint64
+	removals  []removal
 	garbage   []journal.Record // to drop with the next write
 	lastID    uint64           // of the newest checkpoint
 	last      *journal.Checkpoint

@@ -45,7 +45,9 @@ func (in *Instance) archive(done []*part, ended []journal.Checkpoint) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for _, p := range done {
-		in.garbage = append(in.garbage, journal.DropPart{ID: p.ID})
+		if !p.File { // a file's part stays until its spool file is gone for good
+			in.garbage = append(in.garbage, journal.DropPart{ID: p.ID})
+		}
 		in.recent = append(in.recent, in.partStatusLocked(p))
 	}
 	in.recent = slices.Delete(in.recent, 0, max(0, len(in.recent)-recentParts))

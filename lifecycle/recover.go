@@ -121,7 +121,7 @@ func (in *Instance) recover(ctx context.Context) error {
 		if s := byID[id]; s != nil {
 			s.finished, s.marks = rec.Finished, rec.Marks
 		} else {
-			in.garbage = append(in.garbage, journal.DropSource{ID: id})
+			in.removals = append(in.removals, removal{records: []journal.Record{journal.DropSource{ID: id}}})
 		}
 	}
 	done, err := in.recoverParts(r, byID)
@@ -231,11 +231,24 @@ func (in *Instance) recoverParts(r recovery, byID map[journal.SourceID]*source) 
 		}
 		if p.State == journal.Finished {
 			done = append(done, p)
+			in.recoverFinishedFile(p)
 		} else {
 			in.parts[p.ID] = p
 		}
 	}
 	return done, nil
+}
+
+// recoverFinishedFile has the part of a file forgotten with its spool file.
+func (in *Instance) recoverFinishedFile(p *part) {
+	drop := journal.DropPart{ID: p.ID}
+	switch {
+	case !p.File:
+	case p.sources[0] != nil:
+		p.sources[0].obituary = append(p.sources[0].obituary, drop)
+	default:
+		in.removals = append(in.removals, removal{records: []journal.Record{drop}})
+	}
 }
 
 func (s *source) recoverRange(p *part, r journal.Range) {
@@ -283,7 +296,7 @@ func (in *Instance) recoverSources(now time.Time) error {
 		}
 		if s.gone {
 			in.lingering[s] = true
-			if err := in.tree.Unlink(s.node); err != nil {
+			if err := in.unname(s); err != nil {
 				return fmt.Errorf("spool file %q: %w: %w", s.node.Path(), ErrState, err)
 			}
 			continue

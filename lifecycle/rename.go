@@ -46,7 +46,7 @@ func (in *Instance) unlink(n *spool.Node) error {
 		in.withdraw(s)
 		s.gone = true
 	}
-	err := in.tree.Unlink(n)
+	err := in.unname(s)
 	s.touched = in.now()
 	s.mu.Unlock()
 	if err != nil {

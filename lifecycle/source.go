@@ -24,11 +24,13 @@ type source struct {
 	cut      *cutter    // of a stream, nil until it holds something new
 	sealed   rangeSet   // in parts that are not finished
 	finished rangeSet
-	marks    []journal.Mark // where segments must end, ascending
-	lastPart uint64         // the latest part that it is in, 0: none
-	part     *part          // of a file: the part that it is in, not finished
-	ended    bool           // its file part is prepared: it counts as finished
-	gone     bool           // unlinked for good, or finished
+	marks    []journal.Mark   // where segments must end, ascending
+	lastPart uint64           // the latest part that it is in, 0: none
+	part     *part            // of a file: the part that it is in, not finished
+	ended    bool             // its file part is prepared: it counts as finished
+	gone     bool             // unlinked for good, or finished
+	wasIn    *spool.Node      // the directory that had the name, once it is unlinked
+	obituary []journal.Record // to be journaled once its removal is durable
 
 	handles, writers int
 	flushed          time.Time // last close of a descriptor: its RELEASE may still be on its way

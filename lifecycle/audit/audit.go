@@ -136,7 +136,7 @@ type audit struct {
 	in     Input
 	known  *index
 	seen   map[uint64]backend.Key // parts of ours that are in the target
-	doubts []backend.Info         // looked wrong at first sight
+	doubts []backend.Key          // looked wrong at first sight
 	totals map[Total]*Total       // by area and kind
 	report Report
 }

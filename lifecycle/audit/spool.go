@@ -107,47 +107,61 @@ func lostSource(path string, spans []span) []Row {
 
 // explain accounts for all bytes of one source.
 func (s Source) explain(spans []span) []Row {
-	row := func(kind Kind, bytes int64, explanation string) Row {
-		return Row{Area: Spool, Kind: kind, Path: s.Path, Bytes: bytes, Explanation: explanation}
-	}
 	slices.SortFunc(spans, func(a, b span) int { return cmp.Or(cmp.Compare(a.Off, b.Off), cmp.Compare(a.part, b.part)) })
-	var rows []Row
-	for _, d := range overlaps(spans) {
-		rows = append(rows, row(Duplicate, d.Len, fmt.Sprintf("bytes from %d are %s and in part %d too", d.Off, d.kind, d.part)))
-	}
-	sums, parts := map[Kind]int64{}, map[Kind]int{}
-	var at, beyond int64
-	for _, sp := range spans {
-		from := min(max(sp.Off, at), max(sp.end(), at))
-		sums[sp.kind] += max(0, sp.end()-from)
-		at = max(at, sp.end())
-		beyond = max(beyond, sp.end()-s.Size)
-		parts[sp.kind]++
-	}
-	covered := int64(0)
-	for _, n := range sums {
-		covered += n
-	}
-	released := min(s.Done, prefix(spans))
-	sums[Finished] -= released
-	if beyond > 0 {
-		rows = append(rows, row(Lost, beyond, fmt.Sprintf("the journal knows %d bytes more than the spool file has", beyond)))
-	}
-	if s.Done > released {
-		rows = append(rows, row(Lost, s.Done-released, fmt.Sprintf("bytes from %d were released, no finished part has them", released)))
-	}
+	rows := s.wrong(spans)
 	add := func(kind Kind, bytes int64, explanation string) {
 		if bytes > 0 {
-			rows = append(rows, row(kind, bytes, explanation))
+			rows = append(rows, Row{Area: Spool, Kind: kind, Path: s.Path, Bytes: bytes, Explanation: explanation})
 		}
 	}
-	add(Released, released, "finished, given back to the file system")
-	add(Finished, sums[Finished], "finished, kept for readers until there is need of the space")
-	for _, kind := range []Kind{Committing, Pending, Quarantined} {
-		add(kind, sums[kind], fmt.Sprintf("sealed, in %d ranges of parts that are %s", parts[kind], kind))
+	sums, count := map[Kind]int64{}, map[Kind]int{}
+	var at, covered int64
+	for _, sp := range spans {
+		end := min(sp.end(), s.Size)
+		n := max(0, end-max(sp.Off, at))
+		sums[sp.kind] += n
+		covered += n
+		count[sp.kind]++
+		at = max(at, end)
 	}
-	add(s.unsealed(), s.Size-(covered-max(0, beyond)), s.why())
+	released := min(s.Done, prefix(spans))
+	add(Released, released, "finished, given back to the file system")
+	add(Finished, sums[Finished]-released, "finished, kept for readers until there is need of the space")
+	for _, kind := range []Kind{Committing, Pending, Quarantined} {
+		add(kind, sums[kind], fmt.Sprintf("sealed, in %d ranges of parts that are %s", count[kind], kind))
+	}
+	add(s.unsealed(), s.Size-covered, s.why())
 	return rows
+}
+
+// wrong finds bytes that are lost, or would be published twice.
+func (s Source) wrong(spans []span) []Row {
+	var rows []Row
+	add := func(kind Kind, bytes int64, format string, args ...any) {
+		rows = append(rows, Row{Area: Spool, Kind: kind, Path: s.Path, Bytes: bytes, Explanation: fmt.Sprintf(format, args...)})
+	}
+	var end int64
+	for _, sp := range spans {
+		end = max(end, sp.end())
+	}
+	if end > s.Size {
+		add(Lost, end-s.Size, "the journal knows of %d bytes, the spool file has %d", end, s.Size)
+	}
+	if to := prefix(spans); s.Done > to {
+		add(Lost, s.Done-to, "bytes from %d to %d were released and are in no finished part", to, s.Done)
+	}
+	// What is finished is summed up by the journal's record of the source and
+	// is in its parts too, for a while.
+	inParts := slices.DeleteFunc(slices.Clone(spans), func(sp span) bool { return sp.part == 0 })
+	unfinished := slices.DeleteFunc(slices.Clone(spans), func(sp span) bool { return sp.part != 0 && sp.kind == Finished })
+	for _, o := range slices.Concat(overlaps(inParts), overlaps(unfinished)) {
+		if o.a.part == 0 {
+			add(Duplicate, o.Len, "bytes from %d are finished, and in part %d, which is %s", o.Off, o.b.part, o.b.kind)
+		} else {
+			add(Duplicate, o.Len, "bytes from %d are in part %d, %s, and in part %d, %s", o.Off, o.a.part, o.a.kind, o.b.part, o.b.kind)
+		}
+	}
+	return slices.CompactFunc(rows, func(a, b Row) bool { return a == b })
 }
 
 // unsealed is what bytes are that no part has.
@@ -184,19 +198,27 @@ func prefix(spans []span) int64 {
 	return to
 }
 
-// overlaps finds bytes that would be published twice: in two parts, or
-// finished and still in an unfinished part. The finished parts that the
-// source's own record sums up are no second time.
-func overlaps(spans []span) []span {
-	var found []span
-	var last span
-	for _, s := range spans {
-		summed := last.kind == Finished && s.kind == Finished && (last.part == 0 || s.part == 0)
-		if s.Off < last.end() && last.Len > 0 && !summed {
-			found = append(found, span{journal.Range{Off: s.Off, Len: min(s.end(), last.end()) - s.Off}, last.kind, s.part})
+// overlap is a range that two spans have.
+type overlap struct {
+	journal.Range
+	a, b span
+}
+
+// overlaps compares each span, in order of their beginnings, with the one
+// before it that reaches furthest.
+func overlaps(spans []span) []overlap {
+	var found []overlap
+	for i, furthest := 1, 0; i < len(spans); i++ {
+		a, b := spans[furthest], spans[i]
+		if b.Off < a.end() {
+			o := overlap{journal.Range{Off: b.Off, Len: min(a.end(), b.end()) - b.Off}, a, b}
+			if b.part == 0 {
+				o.a, o.b = b, a
+			}
+			found = append(found, o)
 		}
-		if s.end() > last.end() || last.Len == 0 {
-			last = s
+		if b.end() > a.end() {
+			furthest = i
 		}
 	}
 	return found

@@ -32,23 +32,27 @@ func (a *audit) target(ctx context.Context) error {
 	if err := a.know(ctx); err != nil {
 		return err
 	}
-	for _, doubt := range a.doubts {
-		info, err := a.in.Store.Stat(ctx, doubt.Key)
-		if errors.Is(err, backend.ErrNotExist) {
-			continue // deleted meanwhile
-		}
-		if err != nil {
-			return err
-		}
-		r, err := a.explain(ctx, info)
-		if err != nil {
-			return err
-		}
-		if err := a.tell(r); err != nil {
+	for _, k := range a.doubts {
+		if err := a.again(ctx, k); err != nil {
 			return err
 		}
 	}
 	return a.missing(ctx)
+}
+
+func (a *audit) again(ctx context.Context, k backend.Key) error {
+	info, err := a.in.Store.Stat(ctx, k)
+	if errors.Is(err, backend.ErrNotExist) {
+		return nil // deleted meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	r, err := a.explain(ctx, info)
+	if err != nil {
+		return err
+	}
+	return a.tell(r)
 }
 
 var errFull = errors.New("batch is full")
@@ -114,7 +118,7 @@ func (a *audit) look(ctx context.Context, files []backend.Key) error {
 			return err
 		}
 		if r.Kind.problem() {
-			a.doubts = append(a.doubts, info)
+			a.doubts = append(a.doubts, info.Key)
 			continue
 		}
 		if err := a.tell(r); err != nil {
@@ -243,19 +247,36 @@ func (a *audit) missing(ctx context.Context) error {
 	}
 	slices.SortFunc(gone, func(x, y journal.Part) int { return strings.Compare(x.Key, y.Key) })
 	for _, p := range gone {
-		_, err := a.in.Store.Stat(ctx, backend.Key(p.Key))
-		if err == nil {
-			continue // published behind the walk, or told of as something else
+		if slices.Contains(a.doubts, backend.Key(p.Key)) {
+			continue // told of
 		}
-		if !errors.Is(err, backend.ErrNotExist) {
+		r, err := a.place(ctx, p)
+		if err != nil {
 			return err
 		}
-		if err := a.tell(Row{
-			Area: Target, Kind: Missing, Path: p.Key, Bytes: p.Bytes,
-			Explanation: fmt.Sprintf("part %d of checkpoint %d was published here: somebody deleted it, or the store lost it", p.ID, p.Checkpoint),
-		}); err != nil {
+		if err := a.tell(r); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// place looks where a finished part should be.
+func (a *audit) place(ctx context.Context, p journal.Part) (Row, error) {
+	info, err := a.in.Store.Stat(ctx, backend.Key(p.Key))
+	if errors.Is(err, backend.ErrNotExist) {
+		return Row{
+			Area: Target, Kind: Missing, Path: p.Key, Bytes: p.Bytes,
+			Explanation: fmt.Sprintf("part %d of checkpoint %d was published here: somebody deleted it, or the store lost it", p.ID, p.Checkpoint),
+		}, nil
+	}
+	if err != nil {
+		return Row{}, err
+	}
+	r, err := a.explain(ctx, info) // published behind the walk?
+	if r.Kind == Foreign || r.Kind == Other {
+		r.Kind = Mismatch
+		r.Explanation = fmt.Sprintf("part %d of checkpoint %d was published here, now another object is: %s", p.ID, p.Checkpoint, r.Explanation)
+	}
+	return r, err
 }

@@ -31,6 +31,8 @@ func TestMain(m *testing.M) {
 		exit(childState(os.Args[1], os.Stdout))
 	case "after the anchor":
 		exit(childAfterTheAnchor(os.Args[1]))
+	case "full":
+		exit(childFull(os.Args[1]))
 	case "hold":
 		exit(childHold(os.Args[1], os.Stdin, os.Stdout))
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
 	"golang.org/x/sys/unix"
@@ -21,10 +22,11 @@ type Options struct {
 }
 
 // Badger is killed by SIGBUS when the disk is full: it fills sparse mapped
-// files. openFree is what it may fill in one go (a log and its table, twice);
-// the reserve is for the other writers on the disk, who do not ask.
+// files. openFree is what it may fill in one go (a log and its table, twice),
+// closeFree what closing does; the reserve is for the other writers on the disk, who do not ask.
 const (
 	openFree       = 4 * memTable
+	closeFree      = 2 * memTable
 	defaultReserve = 16 << 20
 )
 
@@ -159,8 +161,13 @@ func (s survey) remember(dir string, err error) error {
 	return anchorAt(h, s.anchor.Log).write(dir)
 }
 
-// closeStore closes Badger, which removes its write-ahead log.
+// closeStore closes Badger, which makes a table of its write-ahead log. Where
+// the disk has no room for that, Badger is left as a kill would leave it: the
+// next Open reads the log, and nothing is lost.
 func (j *Journal) closeStore() error {
+	if err := checkFree(j.dir, closeFree); err != nil {
+		return err
+	}
 	if err := os.Remove(filepath.Join(j.dir, openedName)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -276,7 +283,7 @@ func diskSize(dir string) int64 {
 		if err != nil {
 			return nil //nolint:nilerr // see above
 		}
-		if st, ok := fi.Sys().(*unix.Stat_t); ok {
+		if st, ok := fi.Sys().(*syscall.Stat_t); ok {
 			total += st.Blocks * 512
 		}
 		return nil

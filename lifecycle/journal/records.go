@@ -42,6 +42,16 @@ type Source struct {
 	ID       SourceID `json:"id"`
 	Path     string   `json:"path"`
 	Finished []Range  `json:"finished"`
+	Marks    []Mark   `json:"marks,omitempty"`
+}
+
+// Mark is a place in a source that no segment spans: the bytes before Off,
+// back to the mark before, belong to the directory Dir, and end inside a
+// record when Torn.
+type Mark struct {
+	Off  int64  `json:"offset"`
+	Dir  string `json:"dir"` // of the source, from the mount's root
+	Torn bool   `json:"torn,omitempty"`
 }
 
 // PartState is where a sealed part stands.

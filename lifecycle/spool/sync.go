@@ -144,3 +144,7 @@ func (t *Tree) syncfs() error {
 	defer func() { _ = unix.Close(fd) }()
 	return unix.Syncfs(fd)
 }
+
+// SyncUnlinked makes durable which unlinked files are there and which are
+// gone for good.
+func (t *Tree) SyncUnlinked() error { return t.grave.syncList() }
