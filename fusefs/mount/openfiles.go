@@ -48,7 +48,8 @@ func OpenBelow(path string) Open {
 	}
 	deadline := time.Now().Add(openTime)
 	for _, proc := range procs {
-		if _, err := strconv.Atoi(proc.Name()); err != nil {
+		pid, err := strconv.Atoi(proc.Name())
+		if err != nil || pid == os.Getpid() { // who holds the bare mountpoint has nothing open in the mount
 			continue
 		}
 		if time.Now().After(deadline) {
