@@ -57,30 +57,37 @@ out and listed; that is not a failure.`,
 }
 
 func checkpoint(c control, line string, asJSON bool, out io.Writer) error {
-	failed := c.write("checkpoint", line)
-	if _, ok := errors.AsType[*exitError](failed); ok {
-		return failed // it never began
+	text, asked, failed := c.ask("checkpoint", line)
+	if !asked {
+		return failed
 	}
 	if errors.Is(failed, syscall.ENOTCONN) || errors.Is(failed, syscall.ECONNABORTED) {
 		return c.explain(failed)
 	}
 	var last journal.Checkpoint
-	text, err := c.readJSON("checkpoint", &last)
-	switch {
-	case failed == nil && err != nil:
-		return err
-	case failed != nil && (err != nil || last.ID == 0):
-		return fail(codeFailed, reason(failed, line, last))
+	if len(text) > 0 {
+		if err := json.Unmarshal(text, &last); err != nil {
+			return fail(codeFailed, fmt.Errorf("the answer of the mount cannot be read: %w", err))
+		}
 	}
-	if asJSON {
+	var err error
+	switch {
+	case last.ID == 0, failed != nil && !isAnswer(failed, last): // it is of an earlier one
+	case asJSON:
 		_, err = fmt.Fprintf(out, "%s\n", compact(text))
-	} else {
+	default:
 		err = printCheckpoint(out, last)
 	}
 	if err != nil {
 		return err
 	}
 	return fail(codeFailed, reason(failed, line, last))
+}
+
+// isAnswer says whether the checkpoint that was read is the one that failed.
+// Who stopped waiting, or asked for what cannot be, reads an earlier one.
+func isAnswer(failed error, last journal.Checkpoint) bool {
+	return errors.Is(failed, syscall.EIO) && last.State != journal.Complete
 }
 
 // reason turns the errno of the trigger into words; nil stays nil.
@@ -96,11 +103,11 @@ func reason(err error, line string, last journal.Checkpoint) error {
 		return fmt.Errorf("the mount refused %q: in batch mode only 'sinkfs checkpoint --end' or an unmount publishes", line)
 	case errors.Is(err, syscall.ENOSPC):
 		return errors.New("the state directory is full: free space on its disk, then ask again")
-	case errors.Is(err, syscall.EIO) && last.Error != "":
-		return fmt.Errorf("checkpoint %d is %s: %s", last.ID, last.State, last.Error)
-	case errors.Is(err, syscall.EIO) && len(last.Failed) > 0:
-		return fmt.Errorf("checkpoint %d is %s, %s not published, it is tried again: %s", last.ID, last.State,
+	case isAnswer(err, last) && len(last.Failed) > 0:
+		return fmt.Errorf("checkpoint %d is %s, %s not published, which is tried again: %s", last.ID, last.State,
 			plural(int64(len(last.Failed)), "part"), last.Failed[0].Error)
+	case errors.Is(err, syscall.EIO) && last.Error != "":
+		return fmt.Errorf("the checkpoint failed: %s: see 'sinkfs status' and the log of the mount", last.Error)
 	case errors.Is(err, syscall.EIO):
 		return errors.New("the checkpoint failed: see 'sinkfs status' and the log of the mount")
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -87,19 +88,26 @@ func (c control) readJSON(name string, v any) ([]byte, error) {
 	return data, nil
 }
 
-// write writes one line and waits for what it does. A write that a signal of
-// our own runtime interrupts is repeated on the same handle by os.File, which
-// joins what the first one began.
-func (c control) write(name, line string) (err error) {
-	f, err := c.open(name, os.O_WRONLY)
+// ask writes one line, waits for what it does, and reads the answer on the
+// same handle, where it is that of this line and of no other. A write that a
+// signal of our own runtime interrupts is repeated on that handle by os.File,
+// which joins what the first one began. asked is false when the line was
+// never written; no answer is no error for who may write only.
+func (c control) ask(name, line string) (answer []byte, asked bool, err error) {
+	f, err := c.open(name, os.O_RDWR)
+	if errors.Is(err, fs.ErrPermission) {
+		f, err = c.open(name, os.O_WRONLY)
+	}
 	if err != nil {
-		return err
+		return nil, false, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if _, err := f.WriteString(line + "\n"); err != nil {
-		return err
+	_, err = f.WriteString(line + "\n")
+	answer, readErr := io.ReadAll(io.NewSectionReader(f, 0, math.MaxInt64))
+	if readErr != nil {
+		answer = nil
 	}
-	return nil
+	return answer, true, err
 }
 
 // each calls fn when a tick of the context's command is due, until fn is done.
