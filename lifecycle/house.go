@@ -162,7 +162,7 @@ func (in *Instance) checkAlarm() {
 	if in.cfg.Batch {
 		return
 	}
-	oldest := in.Status().OldestUnfinished
+	oldest := in.oldestUnfinished(in.now()).Seconds()
 	in.mu.Lock()
 	waited := in.now().Sub(in.succeeded)
 	message := ""
@@ -177,4 +177,33 @@ func (in *Instance) checkAlarm() {
 		in.log.Error("alarm", slog.String("reason", message))
 		in.events.alarm(message)
 	}
+}
+
+// oldestUnfinished is the age of the oldest record seen that is not finished.
+func (in *Instance) oldestUnfinished(now time.Time) time.Duration {
+	var oldest time.Duration
+	for _, p := range in.selectParts(func(*part) bool { return true }) {
+		oldest = max(oldest, now.Sub(p.Sealed))
+	}
+	for _, s := range in.allSources() {
+		s.mu.Lock()
+		oldest = max(oldest, s.age(now))
+		s.mu.Unlock()
+	}
+	return oldest
+}
+
+// age is how long the oldest record of the source is in no part. s.mu is held.
+func (s *source) age(now time.Time) time.Duration {
+	var oldest time.Duration
+	switch {
+	case s.gone:
+	case s.node.Kind() == spool.File && s.part == nil:
+		oldest = now.Sub(s.touched)
+	case s.cut != nil:
+		for _, g := range s.cut.segments() {
+			oldest = max(oldest, now.Sub(g.born))
+		}
+	}
+	return oldest
 }

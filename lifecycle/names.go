@@ -183,9 +183,10 @@ func (in *Instance) finishedMeanwhile(p string) bool {
 	return known && exists
 }
 
-// Create makes a source. Its kind is decided by its name, for good. A
-// finished file of that name, in the store too, is ErrExist.
-func (in *Instance) Create(ctx context.Context, dir uint64, name string, mode uint32, c Caller) (Attr, error) {
+// Create makes a source. Its kind is decided by its name, for good. The
+// caller has just looked the name up, in the store too: only a file that a
+// checkpoint finished since then is found here, as ErrExist.
+func (in *Instance) Create(_ context.Context, dir uint64, name string, mode uint32, c Caller) (Attr, error) {
 	if err := checkName(name); err != nil {
 		return Attr{}, err
 	}
@@ -197,11 +198,6 @@ func (in *Instance) Create(ctx context.Context, dir uint64, name string, mode ui
 	sink := in.sinkOf(p)
 	if err := in.checkKey(sink, p); err != nil {
 		return Attr{}, err
-	}
-	if in.tree.Lookup(d, name) == nil {
-		if _, ok := in.stored(ctx, p); ok {
-			return Attr{}, fmt.Errorf("%q: %w", p, ErrExist)
-		}
 	}
 	in.names.Lock()
 	defer in.names.Unlock()

@@ -126,9 +126,9 @@ func (in *Instance) Status() Status {
 		st.Spool.Free = free
 	}
 	now := in.now()
+	st.OldestUnfinished = in.oldestUnfinished(now).Seconds()
 	for _, p := range in.selectParts(func(*part) bool { return true }) {
 		st.add(string(p.State), p.Bytes)
-		st.older(now.Sub(p.Sealed))
 	}
 	for _, s := range in.allSources() {
 		in.addSource(&st, s, now)
@@ -141,10 +141,6 @@ func (in *Instance) Status() Status {
 func (st *Status) add(state string, bytes int64) {
 	c := st.Counts[state]
 	st.Counts[state] = Count{c.Parts + 1, c.Bytes + bytes}
-}
-
-func (st *Status) older(age time.Duration) {
-	st.OldestUnfinished = max(st.OldestUnfinished, age.Seconds())
 }
 
 func (in *Instance) targetStatus() TargetStatus {
@@ -180,11 +176,9 @@ func (in *Instance) addSource(st *Status, s *source, now time.Time) {
 	switch {
 	case s.node.Kind() == spool.File && s.part == nil:
 		st.add("in_progress", unfinished)
-		st.older(now.Sub(s.touched))
 	case s.cut != nil:
 		for _, g := range s.cut.segments() {
 			st.add("in_progress", g.bytes)
-			st.older(now.Sub(g.born))
 		}
 	}
 }

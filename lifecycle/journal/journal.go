@@ -57,6 +57,9 @@ type Journal struct {
 func Open(o Options) (*Journal, error) {
 	o = o.withDefaults()
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		if errors.Is(err, unix.ENOSPC) {
+			err = fmt.Errorf("%w: %w: free some space", ErrFull, err)
+		}
 		return nil, fmt.Errorf("journal: %w", err)
 	}
 	lock, err := lockDir(o.Dir)
@@ -111,12 +114,21 @@ func (j *Journal) open(o Options) error {
 	j.empty = st.head.seq == 0
 	j.writer = &writer{
 		dir: o.Dir, db: j.db, head: st.head, anchored: st.head.seq, pruned: st.pruned, nextSet: st.head.nextSet,
-		room: func() error { return checkFree(o.Dir, o.MinFree) },
+		room: func() error { return checkFree(o.Dir, o.MinFree+j.tableBytes()) },
 	}
 	if err := j.settle(db, st); err != nil {
 		return errors.Join(err, j.closeStore())
 	}
 	return nil
+}
+
+// tableBytes is what merging all tables may take before the old ones go.
+func (j *Journal) tableBytes() int64 {
+	var n int64
+	for _, l := range j.db.Levels() {
+		n += l.Size
+	}
+	return n
 }
 
 // settle makes what was found the new footing: nothing before it is needed.

@@ -43,7 +43,7 @@ func TestFilesThatDoNotBelongTogetherAreRefused(t *testing.T) {
 	}{
 		{"older database", func(t *testing.T, dir string) { take(t, dir, older, "db") }, journal.ErrBehind, "journal restore"},
 		{"database of a fork", func(t *testing.T, dir string) { take(t, dir, fork, "db") }, journal.ErrDamaged, "not the one"},
-		{"older anchor is fine", func(t *testing.T, dir string) { take(t, dir, older, "anchor") }, nil, ""},
+		{"older anchor", func(t *testing.T, dir string) { take(t, dir, older, "anchor") }, journal.ErrDamaged, "not in its chain"},
 		{"no anchor", func(t *testing.T, dir string) { must(t, os.Remove(filepath.Join(dir, "anchor"))) }, journal.ErrDamaged, "anchor"},
 		{"no database", func(t *testing.T, dir string) { must(t, os.RemoveAll(filepath.Join(dir, "db"))) }, journal.ErrDamaged, "is gone"},
 		{"neither", func(t *testing.T, dir string) {
@@ -94,7 +94,7 @@ func TestOneProcessHasTheJournal(t *testing.T) {
 	}
 	must(t, cmd.Process.Kill())
 	_ = cmd.Wait()
-	must(t, in.Close())
+	_ = in.Close()
 	j := open(t, dir)
 	if _, err := journal.Open(journal.Options{Dir: dir, MinFree: 1}); !errors.Is(err, journal.ErrLocked) {
 		t.Errorf("Open twice: got %v, want %v", err, journal.ErrLocked)

@@ -1,0 +1,142 @@
+package journal_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sinkfs/sinkfs/lifecycle/journal"
+)
+
+func fingerprint(t *testing.T, dir string) string {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", "find . -type f -printf '%p %s %T@\\n' | sort; find . -type f -exec sha256sum {} + | sort -k2")
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+func TestVerifyDumpAndBackupChangeNothing(t *testing.T) {
+	dir, at := killedJournal(t)
+	before := fingerprint(t, dir)
+	report, err := journal.Verify(dir)
+	must(t, err)
+	if report.Seq == 0 || report.AnchorSeq == 0 || report.AnchorSeq > report.Seq || report.Bytes == 0 || len(report.Hash) != 64 {
+		t.Errorf("report: %+v", report)
+	}
+	if got, want := report.Records, (map[string]int{"part": len(at.Parts), "counter": writers - 1, "checkpoint": 2}); !cmp.Equal(got, want) {
+		t.Errorf("records: got %v, want %v", got, want)
+	}
+	must(t, journal.Dump(dir, &bytes.Buffer{}))
+	must(t, journal.Backup(dir, &bytes.Buffer{}))
+	if diff := cmp.Diff(before, fingerprint(t, dir)); diff != "" {
+		t.Errorf("the journal changed (-before +after):\n%s", diff)
+	}
+}
+
+func TestDump(t *testing.T) {
+	dir := t.TempDir()
+	written(t, dir, "/events", 2)
+	var out strings.Builder
+	must(t, journal.Dump(dir, &out))
+	if got, want := out.String(), `{"type":"counter","record":{"sink":"/events","next":1}}`+"\n"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	for name, err := range map[string]error{
+		"Dump of nothing":   journal.Dump(t.TempDir(), &out),
+		"Dump of no dir":    journal.Dump(filepath.Join(t.TempDir(), "x"), &out),
+		"Backup of nothing": journal.Backup(t.TempDir(), &out),
+	} {
+		if !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: got %v, want %v", name, err, os.ErrNotExist)
+		}
+	}
+}
+
+func TestRestoreOfABackupIsTheSameJournal(t *testing.T) {
+	dir, _ := killedJournal(t)
+	var backup bytes.Buffer
+	must(t, journal.Backup(dir, &backup))
+	j := open(t, dir)
+	want := loadAll(t, j)
+	must(t, j.Mark(journal.Counter{Sink: "after the backup"}))
+	must(t, j.Close())
+
+	for _, target := range []struct {
+		name  string
+		dir   string
+		spoil func(dir string) error
+		kept  int // replaced journals
+	}{
+		{"nothing", filepath.Join(t.TempDir(), "new"), func(string) error { return nil }, 1},
+		{"a healthy journal", dir, func(string) error { return nil }, 1},
+		{"a damaged one", dir, func(dir string) error { return os.Remove(filepath.Join(dir, "db", "MANIFEST")) }, 2},
+		{"an anchor alone", dir, func(dir string) error { return os.RemoveAll(filepath.Join(dir, "db")) }, 3},
+	} {
+		t.Run(target.name, func(t *testing.T) {
+			must(t, target.spoil(target.dir))
+			must(t, journal.Restore(target.dir, bytes.NewReader(backup.Bytes())))
+			j := open(t, target.dir)
+			if diff := cmp.Diff(want, loadAll(t, j)); diff != "" {
+				t.Errorf("(-want +got):\n%.1000s", diff)
+			}
+			must(t, j.Write(journal.Counter{Sink: "goes on"}))
+			must(t, j.Close())
+			if got, err := filepath.Glob(filepath.Join(target.dir, "replaced-*")); err != nil || len(got) != target.kept {
+				t.Errorf("replaced journals: got %q, %v, want %d", got, err, target.kept)
+			}
+		})
+	}
+}
+
+func TestRestoreOfAPartOfABackupChangesNothing(t *testing.T) {
+	dir := t.TempDir()
+	written(t, dir, "/", 3)
+	var b bytes.Buffer
+	must(t, journal.Backup(dir, &b))
+	whole := b.String()
+	lines := strings.SplitAfter(whole, "\n")
+	before := fingerprint(t, dir)
+	for name, backup := range map[string]string{
+		"empty":          "",
+		"cut short":      whole[:len(whole)-20],
+		"no trailer":     strings.Join(lines[:len(lines)-2], ""),
+		"a record less":  strings.Join(append(lines[:1:1], lines[2:]...), ""),
+		"altered":        strings.Replace(whole, `"next":2`, `"next":3`, 1),
+		"not a backup":   "hello\n",
+		"unknown record": strings.Replace(whole, `"counter"`, `"countess"`, 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := journal.Restore(dir, strings.NewReader(backup))
+			if err == nil || !strings.Contains(err.Error(), "not a whole backup") {
+				t.Errorf("got %v", err)
+			}
+			if diff := cmp.Diff(before, fingerprint(t, dir)); diff != "" {
+				t.Errorf("the journal changed (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestRetiredJournalStartsAnew(t *testing.T) {
+	dir := t.TempDir()
+	written(t, dir, "/", 3)
+	must(t, os.Remove(filepath.Join(dir, "db", "MANIFEST")))
+	must(t, journal.Retire(dir))
+	j := open(t, dir)
+	if got := j.Empty(); !got {
+		t.Errorf("Empty: got %v, want true", got)
+	}
+	if kept, err := filepath.Glob(filepath.Join(dir, "replaced-*", "anchor")); err != nil || len(kept) != 1 {
+		t.Errorf("kept: %q, %v", kept, err)
+	}
+}
