@@ -1,0 +1,242 @@
+package main_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sinkfs/sinkfs/internal/sinkfstest"
+)
+
+func appendTo(t *testing.T, path, text string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	if err == nil {
+		_, err = f.WriteString(text)
+	}
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func want(t *testing.T, r sinkfstest.Result, code int, stdout, stderr string) {
+	t.Helper()
+	match := func(what, got, pattern string) {
+		if !regexp.MustCompile("(?s)^" + pattern + "$").MatchString(got) {
+			t.Errorf("%s is %q, want %q", what, got, pattern)
+		}
+	}
+	if r.Code != code {
+		t.Errorf("exit code %d, want %d", r.Code, code)
+	}
+	match("stdout", r.Stdout, stdout)
+	match("stderr", r.Stderr, stderr)
+}
+
+func TestCheckpointCommand(t *testing.T) {
+	m := sinkfstest.New(t)
+	appendTo(t, m.Path("app.log"), "one\ntwo\n")
+	want(t, sinkfstest.Run(t, "checkpoint", m.Point), 0, `checkpoint 1 complete: 1 part, 8 B, 2 records in .*\n`, "")
+	if got := m.Records(); got["one"] != 1 || got["two"] != 1 {
+		t.Errorf("published %v", got)
+	}
+	want(t, sinkfstest.Run(t, "checkpoint", "--policy", m.Path("app.log")), 0, `checkpoint 2 complete: 0 parts, 0 B, 0 records in .*\n`, "")
+
+	f, err := os.OpenFile(m.Path("open.log"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString("whole\ntorn"); err != nil {
+		t.Fatal(err)
+	}
+	r := sinkfstest.Run(t, "checkpoint", "--json", m.Point)
+	want(t, r, 0, `\{"id":3,.*\}\n`, "")
+	var c struct {
+		Bytes   int64
+		LeftOut []struct{ Path string } `json:"left_out"`
+	}
+	if err := json.Unmarshal([]byte(r.Stdout), &c); err != nil || c.Bytes != 6 || len(c.LeftOut) != 1 || c.LeftOut[0].Path != "open.log" {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	want(t, sinkfstest.Run(t, "checkpoint", m.Point), 0, `checkpoint 4 .*left out +open.log +4 B .*`, "")
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCheckpointThatFails(t *testing.T) {
+	m := sinkfstest.New(t)
+	appendTo(t, m.Path("app.log"), "one\n")
+	m.Publish()
+	appendTo(t, m.Path("app.log"), "two\n")
+	if err := os.Rename(m.Target, m.Target+".away"); err != nil {
+		t.Fatal(err)
+	}
+	want(t, sinkfstest.Run(t, "checkpoint", "--timeout", "300ms", m.Point), 1, "", `sinkfs: the checkpoint did not end in time, it goes on: .*\n`)
+	if err := os.Rename(m.Target+".away", m.Target); err != nil {
+		t.Fatal(err)
+	}
+	sinkfstest.Eventually(t, "the target is back", func() bool { return sinkfstest.Run(t, "checkpoint", m.Point).Code == 0 })
+	if got := m.Records(); got["one"] != 1 || got["two"] != 1 {
+		t.Errorf("published %v", got)
+	}
+}
+
+func TestBatchMode(t *testing.T) {
+	m := sinkfstest.New(t, "--mode", "batch")
+	appendTo(t, m.Path("app.log"), "one\n")
+	want(t, sinkfstest.Run(t, "checkpoint", m.Point), 1, "", `sinkfs: the mount refused "now": in batch mode only .*\n`)
+	want(t, sinkfstest.Run(t, "checkpoint", "--end", m.Point), 0, `checkpoint 1 complete: 1 part.*`, "")
+}
+
+func TestStatusAndParts(t *testing.T) {
+	m := sinkfstest.New(t)
+	appendTo(t, m.Path("app.log"), "one\n")
+	appendTo(t, m.Path("x.tmp"), "scratch\n")
+	want(t, sinkfstest.Run(t, "status", m.Path("app.log")), 0,
+		`state +running, streaming mode, sinkfs .*target +file://`+m.Target+` is ok.*write path .*SOURCE.*app\.log +4 B .*SCRATCH.*x\.tmp +8 B\n`, "")
+	m.Publish()
+	want(t, sinkfstest.Run(t, "status", m.Point), 0, `state .*checkpoint 1 complete: .*`, "")
+	r := sinkfstest.Run(t, "status", "--json", m.Point)
+	var s map[string]any
+	if err := json.Unmarshal([]byte(r.Stdout), &s); err != nil || s["state"] != "running" || strings.Count(r.Stdout, "\n") != 1 {
+		t.Errorf("got %v, %v", s, err)
+	}
+	want(t, sinkfstest.Run(t, "parts", m.Point), 0, `PART +STATE.*0 +finished +4 +1 +1 +file://`+m.Target+`/.*\n`, "")
+	want(t, sinkfstest.Run(t, "parts", "--json", "--state", "finished", m.Point), 0, `\{"part":0,.*\}\n`, "")
+	want(t, sinkfstest.Run(t, "parts", "--state", "quarantined", m.Point), 0, `PART +STATE[^\n]*\n`, "")
+}
+
+func TestStatusWatches(t *testing.T) {
+	m := sinkfstest.New(t)
+	cmd := exec.Command(sinkfstest.Program(t), "status", "--watch", "--json", m.Point)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	decoder := json.NewDecoder(out)
+	for range 2 {
+		var s map[string]any
+		if err := decoder.Decode(&s); err != nil || s["state"] != "running" {
+			t.Errorf("got %v, %v", s, err)
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // it was killed
+}
+
+func TestWaitCommand(t *testing.T) {
+	m := sinkfstest.NewConfigured(t, "sinks: [{path: /files, kind: file}]\n")
+	appendTo(t, m.Path("app.log"), "one\n")
+	want(t, sinkfstest.Run(t, "wait", "--timeout", "300ms", m.Path("app.log")), 1, "", `sinkfs: .*/app.log is not finished after 300ms: .*\n`)
+
+	cmd := exec.Command(sinkfstest.Program(t), "wait", m.Path("app.log"))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	m.Publish()
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("wait while it is published: %v", err)
+	}
+	want(t, sinkfstest.Run(t, "wait", m.Path("app.log")), 0, "", "")
+
+	if err := os.Mkdir(m.Path("files"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, m.Path("files/a.csv"), "a\n")
+	appendTo(t, m.Path("b.gz"), "not really\n")
+	m.Publish()
+	want(t, sinkfstest.Run(t, "wait", m.Path("files/a.csv")), 0, "", "")
+	want(t, sinkfstest.Run(t, "wait", m.Path("b.gz")), 0, "", "") // its part is in a bucket, its name is gone
+	want(t, sinkfstest.Run(t, "wait", m.Path("never")), 1, "", `sinkfs: .*/never does not exist, name a file of the mount\n`)
+	appendTo(t, m.Path("x.tmp"), "scratch\n")
+	want(t, sinkfstest.Run(t, "wait", m.Path("x.tmp")), 1, "", `sinkfs: .*/x.tmp is a temporary name and never published, rename it\n`)
+	want(t, sinkfstest.Run(t, "wait", m.Path("files")), 1, "", `sinkfs: .*/files is not a file that was written here, name one\n`)
+}
+
+func TestJournalCommands(t *testing.T) {
+	m := sinkfstest.New(t)
+	appendTo(t, m.Path("app.log"), "one\n")
+	m.Publish()
+	want(t, sinkfstest.Run(t, "journal", "verify", "--state-dir", m.State), 6, "", `sinkfs: state directory `+m.State+` is in use .*\n`)
+	want(t, sinkfstest.Run(t, "umount", m.Point), 0, ".*", ".*")
+	want(t, sinkfstest.Run(t, "journal", "verify", "--state-dir", m.State), 0, `\{"seq":.*\}\n`, "")
+	dump := sinkfstest.Run(t, "journal", "dump", "--state-dir", m.State)
+	want(t, dump, 0, `.*"part.*`, "")
+	backup := sinkfstest.Run(t, "journal", "backup", "--state-dir", m.State)
+	if backup.Code != 0 || backup.Stdout == "" {
+		t.Fatal(backup.Stderr)
+	}
+	cmd := exec.Command(sinkfstest.Program(t), "journal", "restore", "--state-dir", m.State)
+	cmd.Stdin = strings.NewReader(backup.Stdout)
+	want(t, sinkfstest.Command(t, cmd), 0, "", "")
+	if again := sinkfstest.Run(t, "journal", "dump", "--state-dir", m.State); again.Stdout != dump.Stdout {
+		t.Errorf("restored %s\nwant %s", again.Stdout, dump.Stdout)
+	}
+	m.Start()
+	appendTo(t, m.Path("app.log"), "two\n")
+	m.Publish()
+	if got := m.Records(); got["one"] != 1 || got["two"] != 1 {
+		t.Errorf("published %v", got)
+	}
+}
+
+func TestDeadMountIsExitCode5(t *testing.T) {
+	m := sinkfstest.New(t)
+	want(t, sinkfstest.Run(t, "umount", m.Point), 0, ".*", ".*")
+	for _, command := range []string{"status", "checkpoint", "parts"} {
+		want(t, sinkfstest.Run(t, command, m.Point), 5, "", `sinkfs: `+m.Point+` is in no sinkfs mount, .*\n`)
+	}
+}
+
+func TestStoresRefusedAtMount(t *testing.T) {
+	dir := t.TempDir()
+	r := sinkfstest.Run(t, "mount", "--state-dir", filepath.Join(dir, "state"), "s3://bucket/x", filepath.Join(dir, "mnt"))
+	want(t, r, 4, "", `sinkfs: target s3://bucket/x: stores at s3:// are not in this build of sinkfs, use a local directory\n`)
+}
+
+func TestMetricsOfAMount(t *testing.T) {
+	m := sinkfstest.New(t)
+	appendTo(t, m.Path("app.log"), "one\n")
+	m.Publish()
+	sinkfstest.Eventually(t, "the part is counted", func() bool {
+		text, err := os.ReadFile(m.Path(".sinkfs/metrics"))
+		return err == nil && strings.Contains(string(text), `sinkfs_finished_parts_total{sink="/"} 1`) &&
+			strings.Contains(string(text), `sinkfs_checkpoints_total{state="complete"} 1`)
+	})
+}
+
+func TestConfigOfAMount(t *testing.T) {
+	m := sinkfstest.NewConfigured(t, "source_ttl: 2h\n")
+	text, err := os.ReadFile(m.Path(".sinkfs/config"))
+	if err != nil || !strings.Contains(string(text), "source_ttl: 2h\n") || !strings.Contains(string(text), "target: file://"+m.Target) {
+		t.Errorf("got %v\n%s", err, text)
+	}
+}
+
+func TestWaitEndsWithTheMount(t *testing.T) {
+	m := sinkfstest.New(t)
+	appendTo(t, m.Path("app.log"), "one\n")
+	cmd := exec.Command(sinkfstest.Program(t), "wait", m.Path("app.log"))
+	start := time.Now()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	want(t, sinkfstest.Run(t, "umount", "--no-drain", m.Point), 8, ".*", ".*")
+	if err := cmd.Wait(); err == nil {
+		t.Errorf("wait succeeded after %v although nothing was published", time.Since(start))
+	}
+}
