@@ -88,8 +88,12 @@ func codeOf(err error) int {
 	return codeFailed
 }
 
-// message is what stands on stderr: one line, whatever was wrapped.
+// message is what stands on stderr: one line, whatever was wrapped. It is
+// empty when there is nothing to say.
 func message(err error) string {
+	if err == nil {
+		return ""
+	}
 	if exit, ok := errors.AsType[*exitError](err); ok && exit.err == nil {
 		return ""
 	}
