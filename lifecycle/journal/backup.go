@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/sys/unix"
 )
 
 // A backup is JSON lines: one of type "backup", the records as Dump writes
@@ -101,7 +102,7 @@ const restoreName = "restore.tmp"
 // dir/replaced-<time>. Cut short by a crash it leaves the old journal, the new
 // one, or one that Open refuses until Restore runs again.
 func Restore(dir string, r io.Reader) (err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir); err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
 	lock, err := lockDir(dir)
@@ -127,7 +128,16 @@ func Restore(dir string, r io.Reader) (err error) {
 		func() error { return moveNames(dir, old, dbName, asideName, openedName) },
 		func() error { return moveNames(tmp, dir, dbName) },
 		func() error { return moveNames(tmp, dir, anchorName) },
+		func() error { return dropEmpty(old) },
 	)
+}
+
+// dropEmpty removes old when there was nothing to put away.
+func dropEmpty(old string) error {
+	if err := os.Remove(old); err != nil && !errors.Is(err, unix.ENOTEMPTY) {
+		return err
+	}
+	return nil
 }
 
 // Retire moves the journal in dir away to dir/replaced-<time>, so that the
@@ -159,6 +169,7 @@ func inOrder(steps ...func() error) error {
 	return nil
 }
 
+// replacedDir makes the directory for what is put away.
 func replacedDir(dir string) (string, error) {
 	old := filepath.Join(dir, "replaced-"+time.Now().UTC().Format("20060102T150405.000000000Z"))
 	if err := os.Mkdir(old, 0o700); err != nil {

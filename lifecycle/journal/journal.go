@@ -56,10 +56,7 @@ type Journal struct {
 // ErrDamaged, ErrBehind, ErrVersion and ErrFull.
 func Open(o Options) (*Journal, error) {
 	o = o.withDefaults()
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		if errors.Is(err, unix.ENOSPC) {
-			err = fmt.Errorf("%w: %w: free some space", ErrFull, err)
-		}
+	if err := makeDir(o.Dir); err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
 	lock, err := lockDir(o.Dir)
@@ -184,6 +181,23 @@ func (j *Journal) closeStore() error {
 		return err
 	}
 	return errors.Join(syncPath(j.dir), j.db.Close())
+}
+
+// makeDir makes dir, durably, when it is missing.
+func makeDir(dir string) error {
+	err := os.MkdirAll(filepath.Dir(dir), 0o700)
+	if err == nil {
+		err = os.Mkdir(dir, 0o700)
+	}
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	case errors.Is(err, unix.ENOSPC):
+		return fmt.Errorf("%w: %w: free some space", ErrFull, err)
+	case err != nil:
+		return err
+	}
+	return syncPath(filepath.Dir(dir))
 }
 
 // lockDir takes the directory for this process.

@@ -89,8 +89,8 @@ func TestJournalIsAMapThatSurvivesReopening(t *testing.T) {
 			want.write(rs...)
 		}
 		t.Repeat(map[string]func(*rapid.T){
-			"write":  func(t *rapid.T) { write(j.Write, rapid.SliceOfN(rapid.Custom(aRecord), 0, 8).Draw(t, "rs")...) },
-			"mark":   func(t *rapid.T) { write(j.Mark, rapid.SliceOfN(rapid.Custom(aRecord), 0, 3).Draw(t, "rs")...) },
+			"write": func(t *rapid.T) { write(j.Write, rapid.SliceOfN(rapid.Custom(aRecord), 0, 8).Draw(t, "rs")...) },
+			"mark":  func(t *rapid.T) { write(j.Mark, rapid.SliceOfN(rapid.Custom(aRecord), 0, 3).Draw(t, "rs")...) },
 			"reopen": func(t *rapid.T) {
 				if rapid.IntRange(0, 7).Draw(t, "seldom") == 0 {
 					reopen()

@@ -77,7 +77,7 @@ func TestRestoreOfABackupIsTheSameJournal(t *testing.T) {
 		spoil func(dir string) error
 		kept  int // replaced journals
 	}{
-		{"nothing", filepath.Join(t.TempDir(), "new"), func(string) error { return nil }, 1},
+		{"nothing", filepath.Join(t.TempDir(), "new"), func(string) error { return nil }, 0},
 		{"a healthy journal", dir, func(string) error { return nil }, 1},
 		{"a damaged one", dir, func(dir string) error { return os.Remove(filepath.Join(dir, "db", "MANIFEST")) }, 2},
 		{"an anchor alone", dir, func(dir string) error { return os.RemoveAll(filepath.Join(dir, "db")) }, 3},
