@@ -120,7 +120,6 @@ func TestTruncateToNothingKeepsWhatWasWritten(t *testing.T) {
 
 func TestFileAnythingGoesUntilClose(t *testing.T) {
 	both(t, func(t *testing.T, m *mounted) {
-		must(t, os.Mkdir(m.path("files"), 0o755))
 		f := open(t, m.path("files/x.csv"), os.O_CREATE|os.O_RDWR)
 		write(t, f, "hello world")
 		_, err := f.WriteAt([]byte("J"), 0)

@@ -61,7 +61,6 @@ func TestOpenOfAFinishedName(t *testing.T) {
 
 func TestRenameOfUnfinishedNames(t *testing.T) {
 	both(t, func(t *testing.T, m *mounted) {
-		must(t, os.Mkdir(m.path("files"), 0o755))
 		must(t, os.Mkdir(m.path("d"), 0o755))
 		f := open(t, m.path("a.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND)
 		write(t, f, "one\n")
@@ -121,7 +120,6 @@ func TestRenameOfFinishedNames(t *testing.T) {
 
 func TestUnlinkOfUnfinishedNames(t *testing.T) {
 	both(t, func(t *testing.T, m *mounted) {
-		must(t, os.Mkdir(m.path("files"), 0o755))
 		f := open(t, m.path("a.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND)
 		write(t, f, "kept\n")
 		must(t, os.Remove(m.path("a.log")))

@@ -109,11 +109,6 @@ func (w *world) start() {
 		w.rt.Fatal(err)
 	}
 	w.in.now = func() time.Time { return w.now }
-	if w.in.tree.Lookup(w.in.tree.Root(), "alone") == nil {
-		if _, err := w.in.Mkdir(w.t.Context(), w.in.Root(), "alone", 0o755, Caller{}); err != nil {
-			w.rt.Fatal(err)
-		}
-	}
 }
 
 func (w *world) close() {

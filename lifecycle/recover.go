@@ -132,6 +132,7 @@ func (in *Instance) recover(ctx context.Context) error {
 		return err
 	}
 	in.recoverManifests()
+	in.makeSinkDirs()
 	return in.recoverCheckpoints(r, done)
 }
 

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"log/slog"
 	"path"
 	"strconv"
 	"strings"
@@ -99,6 +100,35 @@ func below(p, dir string) bool {
 	return dir == "" || p == dir || strings.HasPrefix(p, dir+"/")
 }
 
+// makeSinkDirs makes the directories of the sinks, so that a program can write
+// into a sink as soon as it is configured. One whose place a source has, from
+// before it was configured, comes when that is gone.
+func (in *Instance) makeSinkDirs() {
+	for _, s := range in.sinks {
+		if s.Path == "" {
+			continue
+		}
+		if err := in.makeDirs(s.Path); err != nil {
+			in.log.Warn("the directory of a sink cannot be made now", slog.String("path", s.Path), slog.Any("error", err))
+		}
+	}
+}
+
+func (in *Instance) makeDirs(p string) error {
+	d := in.tree.Root()
+	for name := range strings.SplitSeq(p, "/") {
+		next := in.tree.Lookup(d, name)
+		if next == nil {
+			var err error
+			if next, err = in.tree.Mkdir(d, name, in.cfg.DirMode, in.cfg.UID, in.cfg.GID); err != nil {
+				return err
+			}
+		}
+		d = next
+	}
+	return nil
+}
+
 // Defaults of a sink, Flink's where Flink has them.
 const (
 	DefaultMaxPartSize = 128 << 20
@@ -110,7 +140,9 @@ const (
 // that are never published, that log rotation makes, and that are files in a
 // stream sink.
 func DefaultTemporary() []string {
-	return []string{".*", "*~", "*.tmp", "*.part", "*.partial", "*.swp", "*.lock", "*.pid"}
+	return strings.Fields(".* *~ *.tmp *.part *.partial *.swp *.lock *.pid " +
+		// SQLite writes them in place beside a database, which is a file.
+		"*.db-journal *.db-wal *.db-shm *.sqlite*-journal *.sqlite*-wal *.sqlite*-shm")
 }
 
 // DefaultRotated are logrotate's names. A date or a long number is a live

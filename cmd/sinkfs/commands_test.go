@@ -153,7 +153,7 @@ func TestWaitCommand(t *testing.T) {
 	}
 	want(t, sinkfstest.Run(t, "wait", m.Path("app.log")), 0, "", "")
 
-	if err := os.Mkdir(m.Path("files"), 0o755); err != nil {
+	if err := os.MkdirAll(m.Path("files"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	appendTo(t, m.Path("files/a.csv"), "a\n")

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/sinkfs/sinkfs/cmd/sinkfs/config"
+	"github.com/sinkfs/sinkfs/lifecycle"
 )
 
 func load(t *testing.T, text string) (*config.Config, error) {
@@ -281,7 +282,7 @@ sinks:
 	if err != nil {
 		t.Fatal(err)
 	}
-	standard := []string{".*", "*~", "*.tmp", "*.part", "*.partial", "*.swp", "*.lock", "*.pid"}
+	standard := lifecycle.DefaultTemporary()
 	for i, want := range [][]string{{"*.x"}, append([]string{"*.x"}, standard...), {}, standard} {
 		if d := cmp.Diff(want, c.SinkList[i].Temporary); d != "" {
 			t.Errorf("%s: (-want +got)\n%s", c.SinkList[i].Path, d)

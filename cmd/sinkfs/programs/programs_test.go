@@ -19,7 +19,7 @@ const sinks = "sinks: [{path: /files, kind: file}]\n"
 func mount(t *testing.T) *sinkfstest.Mount {
 	t.Helper()
 	m := sinkfstest.NewConfigured(t, sinks)
-	if err := os.Mkdir(m.Path("files"), 0o755); err != nil {
+	if err := os.MkdirAll(m.Path("files"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return m
