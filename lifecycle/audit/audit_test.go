@@ -346,6 +346,16 @@ func TestSpoolProblems(t *testing.T) {
 			[]audit.Row{problem(spooled(audit.Duplicate, "a", 10)), spooled(audit.Committing, "a", 40), spooled(audit.Pending, "a", 60)},
 		},
 		{
+			"in a large part and in small ones", source(1, "a", spool.Stream, 100, 0),
+			[]journal.Record{
+				sealed(1, journal.Pending, 1, "a", 0, 90), sealed(2, journal.Pending, 1, "a", 10, 10), sealed(3, journal.Pending, 1, "a", 50, 20),
+			},
+			[]audit.Row{
+				problem(spooled(audit.Duplicate, "a", 10)), problem(spooled(audit.Duplicate, "a", 20)),
+				spooled(audit.Pending, "a", 90), spooled(audit.Unsealed, "a", 10),
+			},
+		},
+		{
 			"finished, told by the part and by the source", source(1, "a", spool.Stream, 100, 0),
 			[]journal.Record{
 				done(1, journal.Range{Off: 0, Len: 100}), sealed(1, journal.Finished, 1, "a", 0, 60), sealed(2, journal.Finished, 1, "a", 60, 40),

@@ -153,15 +153,16 @@ func (s Source) wrong(spans []span) []Row {
 	// What is finished is summed up by the journal's record of the source and
 	// is in its parts too, for a while.
 	inParts := slices.DeleteFunc(slices.Clone(spans), func(sp span) bool { return sp.part == 0 })
-	unfinished := slices.DeleteFunc(slices.Clone(spans), func(sp span) bool { return sp.part != 0 && sp.kind == Finished })
-	for _, o := range slices.Concat(overlaps(inParts), overlaps(unfinished)) {
+	for _, o := range overlaps(inParts) {
+		add(Duplicate, o.Len, "bytes from %d are in part %d, %s, and in part %d, %s", o.Off, o.a.part, o.a.kind, o.b.part, o.b.kind)
+	}
+	notFinished := slices.DeleteFunc(slices.Clone(spans), func(sp span) bool { return sp.part != 0 && sp.kind == Finished })
+	for _, o := range overlaps(notFinished) {
 		if o.a.part == 0 {
 			add(Duplicate, o.Len, "bytes from %d are finished, and in part %d, which is %s", o.Off, o.b.part, o.b.kind)
-		} else {
-			add(Duplicate, o.Len, "bytes from %d are in part %d, %s, and in part %d, %s", o.Off, o.a.part, o.a.kind, o.b.part, o.b.kind)
 		}
 	}
-	return slices.CompactFunc(rows, func(a, b Row) bool { return a == b })
+	return rows
 }
 
 // unsealed is what bytes are that no part has.
