@@ -144,6 +144,7 @@ func (in *Instance) discard(p *part) bool {
 	if !withdrawn {
 		return false
 	}
+	in.forget(p)
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	delete(in.parts, p.ID)

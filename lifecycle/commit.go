@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -58,6 +59,7 @@ const untilTimeout = 0
 func (in *Instance) commit(ctx context.Context, p *part, tries uint) error {
 	ctx, alive, cancel := withProgress(ctx, in.cfg.CommitTimeout)
 	defer cancel()
+	defer in.forget(p)
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := in.try(ctx, p, alive)
 		if errors.Is(err, errQuarantined) || errors.Is(err, journal.ErrBroken) {
@@ -115,12 +117,12 @@ func (in *Instance) publish(ctx context.Context, p *part, alive func()) (backend
 	if p.staged != nil {
 		return p.staged.Commit(ctx)
 	}
-	var last *body
-	info, err := in.store.Put(ctx, in.object(p, func() (io.ReadCloser, error) {
-		last = newBody(p, alive)
-		return checkedBody{last}, nil
+	return in.store.Put(ctx, in.object(p, func() (io.ReadCloser, error) {
+		if p.kept != nil {
+			return io.NopCloser(bytes.NewReader(p.kept)), nil
+		}
+		return checkedBody{newBody(p, alive)}, nil
 	}))
-	return info, err
 }
 
 // checkedBody fails at its end when it is not what the checkpoint prepared,

@@ -107,6 +107,7 @@ type Instance struct {
 	follower *follower
 	target   health
 	released notifier // some handle was released
+	kept     budget
 	rounds   rounds
 
 	names sync.Mutex // one change of names at a time

@@ -39,6 +39,7 @@ func Open(ctx context.Context, c Config) (*Instance, error) {
 	}
 	in.events, in.succeeded = newEvents(in.now), in.now()
 	in.target = health{now: in.now, state: "unknown", since: in.now().UTC()}
+	in.kept.give(keepBudget)
 	in.addSinks(c.Sinks)
 	if err := os.MkdirAll(filepath.Join(c.StateDir, "manifests"), 0o700); err != nil {
 		return nil, fmt.Errorf("state directory %s: %w: %w", c.StateDir, ErrState, err)

@@ -39,6 +39,7 @@ type part struct {
 	sink    *Sink
 	sources []*source // of Ranges, one each
 	staged  backend.Staged
+	kept    []byte       // the bytes of a small part, while there is room
 	known   backend.Info // what the store said when it published it
 
 	withdrawn bool // its file was opened again; guarded by the source's lock

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -172,15 +173,7 @@ func (in *Instance) stagePart(ctx context.Context, p *part) error {
 	ctx, alive, cancel := withProgress(ctx, in.cfg.CommitTimeout)
 	defer cancel()
 	if p.Bytes <= in.store.Properties().StageAbove {
-		b := newBody(p, alive)
-		if _, err := io.Copy(io.Discard, readerWithContext{ctx, b}); err != nil {
-			_ = b.Close()
-			return err
-		}
-		if err := b.Close(); err != nil {
-			return err
-		}
-		if err := p.check(b); err != nil {
+		if err := in.readSmall(ctx, p, alive); err != nil {
 			return err
 		}
 		return fault.Hit(fault.StageDone)
@@ -198,6 +191,63 @@ func (in *Instance) stagePart(ctx context.Context, p *part) error {
 	}
 	p.staged = staged
 	return fault.Hit(fault.StageDone)
+}
+
+// readSmall takes the checksum of a part that is sent at its commit, and keeps
+// the bytes until then while there is room for them.
+func (in *Instance) readSmall(ctx context.Context, p *part, alive func()) error {
+	b := newBody(p, alive)
+	var to io.Writer = io.Discard
+	var kept *bytes.Buffer
+	if in.kept.take(p.Bytes) {
+		kept = bytes.NewBuffer(make([]byte, 0, p.Bytes))
+		to = kept
+	}
+	n, err := io.CopyBuffer(struct{ io.Writer }{to}, readerWithContext{ctx, b}, make([]byte, min(copyBuffer, p.Bytes+1)))
+	err = errors.Join(err, b.Close())
+	if err == nil && n != p.Bytes {
+		err = fmt.Errorf("part %d: %d of %d bytes are in the spool: %w", p.ID, n, p.Bytes, errChanged)
+	}
+	if err == nil {
+		err = p.check(b)
+	}
+	switch {
+	case kept == nil:
+	case err != nil:
+		in.kept.give(p.Bytes)
+	default:
+		p.kept = kept.Bytes()
+	}
+	return err
+}
+
+const (
+	// copyBuffer is how much of a part is read at a time.
+	copyBuffer = 256 << 10
+	// keepBudget bounds the bytes of small parts kept between reading and
+	// sending them.
+	keepBudget = 32 << 20
+)
+
+// budget is a number of bytes that may be taken.
+type budget struct{ left atomic.Int64 }
+
+func (b *budget) take(n int64) bool {
+	if b.left.Add(-n) >= 0 {
+		return true
+	}
+	b.left.Add(n)
+	return false
+}
+
+func (b *budget) give(n int64) { b.left.Add(n) }
+
+// forget gives back what was kept of a part.
+func (in *Instance) forget(p *part) {
+	if p.kept != nil {
+		in.kept.give(int64(len(p.kept)))
+		p.kept = nil
+	}
 }
 
 // check compares what was read with what was read before, and notes it the
