@@ -187,7 +187,7 @@ func (in *Instance) commitTo(c *checkpoint, ready []*part) error {
 		return in.unprepared(c, err)
 	}
 	for _, p := range c.parts {
-		p.State, p.Checkpoint = journal.Committing, c.ID
+		in.update(p, func(r *journal.Part) { r.State, r.Checkpoint = journal.Committing, c.ID })
 	}
 	in.mu.Lock()
 	in.lastID = c.ID

@@ -27,15 +27,20 @@ var errForeign = errors.New("another object has this key")
 var errQuarantined = errors.New("quarantined")
 
 // commitAll publishes parts in parallel, each retried until the commit timeout
-// or tried once. One stuck part stops nothing. It returns those that are in
-// the store, and why the others are not.
+// or tried once. One stuck part stops nothing; when no part at all gets on for
+// the commit timeout, the store is taken for down and the rest waits. It
+// returns those that are in the store, and why the others are not.
 func (in *Instance) commitAll(ctx context.Context, parts []*part, tries uint) (done []*part, failed map[*part]error) {
+	ctx, alive, cancel := withProgress(ctx, in.cfg.CommitTimeout)
+	defer cancel()
 	errs := make([]error, len(parts))
 	var g errgroup.Group
 	g.SetLimit(max(1, in.store.Properties().Parallel))
 	for i, p := range parts {
 		g.Go(func() error {
-			errs[i] = in.commit(ctx, p, tries)
+			if errs[i] = context.Cause(ctx); errs[i] == nil {
+				errs[i] = in.commit(ctx, p, tries, alive)
+			}
 			return nil
 		})
 	}
@@ -56,18 +61,23 @@ func (in *Instance) commitAll(ctx context.Context, parts []*part, tries uint) (d
 const untilTimeout = 0
 
 // commit publishes one part, exactly once, or says why not yet.
-func (in *Instance) commit(ctx context.Context, p *part, tries uint) error {
-	ctx, alive, cancel := withProgress(ctx, in.cfg.CommitTimeout)
+func (in *Instance) commit(ctx context.Context, p *part, tries uint, aliveAll func()) error {
+	ctx, aliveHere, cancel := withProgress(ctx, in.cfg.CommitTimeout)
 	defer cancel()
 	defer in.forget(p)
+	alive := func() { aliveHere(); aliveAll() }
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := in.try(ctx, p, alive)
+		if err != nil {
+			alive = aliveHere // what failed once is no sign of life of the store
+		}
 		if errors.Is(err, errQuarantined) || errors.Is(err, journal.ErrBroken) {
 			err = backoff.Permanent(err)
 		}
 		return struct{}{}, err
 	}, backoff.WithBackOff(in.pace()), backoff.WithMaxElapsedTime(in.cfg.CommitTimeout), backoff.WithMaxTries(tries))
 	if err == nil {
+		aliveAll()
 		err = fault.Hit(fault.CommitAnswered)
 	}
 	return err
@@ -189,7 +199,7 @@ func (in *Instance) reattempt(ctx context.Context, p *part, next journal.Part, w
 		return err
 	}
 	_ = in.abort(ctx, p)
-	p.Part, p.staged = next, nil
+	in.update(p, func(r *journal.Part) { *r = next })
 	return why
 }
 
@@ -207,7 +217,7 @@ func (in *Instance) abort(ctx context.Context, p *part) error {
 
 // quarantine sets a part aside that cannot be published: its bytes stay.
 func (in *Instance) quarantine(p *part, why error) error {
-	p.State, p.Error = journal.Quarantined, why.Error()
+	in.update(p, func(r *journal.Part) { r.State, r.Error = journal.Quarantined, why.Error() })
 	if err := in.journal.Write(p.Part); err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func (in *Instance) journalFinished(done []*part, ended []journal.Checkpoint) er
 	sets := finishedSets(done)
 	var records []journal.Record
 	for _, p := range done {
-		p.State, p.Done, p.Error = journal.Finished, in.now().UTC(), ""
+		in.update(p, func(r *journal.Part) { r.State, r.Done, r.Error = journal.Finished, in.now().UTC(), "" })
 		records = append(records, p.Part)
 	}
 	for s, set := range sets {
@@ -68,7 +68,7 @@ func (in *Instance) journalFinished(done []*part, ended []journal.Checkpoint) er
 	}
 	if err != nil {
 		for _, p := range done {
-			p.State = journal.Committing // it is in the store: the next try finds it there
+			in.update(p, func(r *journal.Part) { r.State = journal.Committing }) // in the store: the next try finds it
 		}
 		return err
 	}

@@ -185,9 +185,16 @@ func (in *Instance) source(ino uint64) *source {
 // withdraw takes a file out of the checkpoint that has not prepared it, or
 // out of quarantine. s.mu is held.
 func (in *Instance) withdraw(s *source) {
-	if p := s.part; p != nil && !s.ended {
-		p.withdrawn = true
-		s.part = nil
+	p := s.part
+	if p == nil || s.ended {
+		return
+	}
+	p.withdrawn, s.part = true, nil
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if p.State == journal.Quarantined {
+		delete(in.parts, p.ID)
+		in.garbage = append(in.garbage, journal.DropPart{ID: p.ID})
 	}
 }
 

@@ -23,6 +23,7 @@ type round struct {
 type rounds struct {
 	mu      sync.Mutex
 	waiting *round
+	last    *round // the unmount's, once it began: nothing comes after it
 	wake    chan struct{}
 	stopped bool
 	// interrupt ends what is done between rounds when one is asked for.
@@ -51,6 +52,9 @@ func (r *rounds) join(t Trigger) (*round, error) {
 	defer r.mu.Unlock()
 	if r.stopped {
 		return nil, ErrStopped
+	}
+	if r.last != nil {
+		return r.last, nil
 	}
 	if r.waiting == nil {
 		r.waiting = &round{trigger: t, done: make(chan struct{})}
@@ -88,6 +92,9 @@ func (r *rounds) take() *round {
 	defer r.mu.Unlock()
 	w := r.waiting
 	r.waiting = nil
+	if w != nil && w.trigger == Unmount {
+		r.last = w
+	}
 	return w
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/format"
 	"github.com/sinkfs/sinkfs/internal/fault"
+	"github.com/sinkfs/sinkfs/lifecycle/journal"
 )
 
 // The metadata of every object of ours: what fsck explains it by.
@@ -186,7 +187,7 @@ func (in *Instance) stagePart(ctx context.Context, p *part) error {
 	if err != nil {
 		return err
 	}
-	if err := p.check(last); err != nil {
+	if err := in.check(p, last); err != nil {
 		return errors.Join(err, staged.Abort(ctx))
 	}
 	p.staged = staged
@@ -209,7 +210,7 @@ func (in *Instance) readSmall(ctx context.Context, p *part, alive func()) error 
 		err = fmt.Errorf("part %d: %d of %d bytes are in the spool: %w", p.ID, n, p.Bytes, errChanged)
 	}
 	if err == nil {
-		err = p.check(b)
+		err = in.check(p, b)
 	}
 	switch {
 	case kept == nil:
@@ -252,19 +253,25 @@ func (in *Instance) forget(p *part) {
 
 // check compares what was read with what was read before, and notes it the
 // first time.
-func (p *part) check(b *body) error {
+func (in *Instance) check(p *part, b *body) error {
 	if p.Checksum != "" && p.Checksum != b.checksum() {
 		return fmt.Errorf("part %d: %w", p.ID, errChanged)
 	}
-	p.Checksum, p.Records = b.checksum(), b.counter.Count()
-	if p.File && !p.sink.countsFiles() {
-		p.Records = 0
-	}
+	in.update(p, func(r *journal.Part) {
+		r.Checksum = b.checksum()
+		if !r.File || p.sink.File { // what a whole glob names has no records that we know
+			r.Records = b.counter.Count()
+		}
+	})
 	return nil
 }
 
-// countsFiles says whether the records of a whole file mean anything.
-func (s *Sink) countsFiles() bool { return s.File }
+// update changes the record of a part, which the status reads meanwhile.
+func (in *Instance) update(p *part, change func(*journal.Part)) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	change(&p.Part)
+}
 
 // withProgress ends the context when alive was not called for d: a timeout
 // without progress, not of the whole.

@@ -128,7 +128,8 @@ func (in *Instance) Status() Status {
 	now := in.now()
 	st.OldestUnfinished = in.oldestUnfinished(now).Seconds()
 	for _, p := range in.selectParts(func(*part) bool { return true }) {
-		st.add(string(p.State), p.Bytes)
+		r := in.partStatus(p)
+		st.add(r.State, r.Bytes)
 	}
 	for _, s := range in.allSources() {
 		in.addSource(&st, s, now)
@@ -315,8 +316,8 @@ func (in *Instance) File(ino uint64) (FileStatus, error) {
 	case s.node.Kind() == spool.Scratch:
 		f.State = "scratch"
 	case s.part != nil:
-		f.State, f.URL, f.Checksum, f.Error = string(s.part.State), in.URL(s.part.Key), s.part.Checksum, s.part.Error
-		f.Checkpoint = s.part.Checkpoint
+		r := in.partStatus(s.part)
+		f.State, f.URL, f.Checksum, f.Error, f.Checkpoint = r.State, r.URL, r.Checksum, r.Error, r.Checkpoint
 	case f.Bytes == f.Published && f.Bytes > 0:
 		f.State = "finished"
 	case f.Bytes == f.Published+s.sealed.bytes() && f.Bytes > 0:
