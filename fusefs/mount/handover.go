@@ -43,6 +43,9 @@ func (w *Worker) NewServer(raw fuse.RawFileSystem, opts *fuse.MountOptions) (*fu
 	if err := unix.Dup3(int(w.dev.Fd()), fd, unix.O_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("descriptor of the connection: %w", err)
 	}
+	if err := keepResident(server); err != nil {
+		return nil, err
+	}
 	late.RawFileSystem.Init(server)
 	if !w.TakeOver {
 		return server, nil
