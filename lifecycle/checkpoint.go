@@ -56,9 +56,9 @@ func (in *Instance) prepare(ctx context.Context, t Trigger) (*checkpoint, error)
 	if err := in.seal(ctx, h); err != nil { // 2. durable, journaled as pending
 		return c, err
 	}
-	ready, declined := in.stage(ctx, in.pending()) // 3. near the store, unseen
+	ready, declined := in.stage(ctx, in.pending(ctx)) // 3. near the store, unseen
 	in.decline(c, declined)
-	return c, in.commitTo(c, ready) // 4. prepared N: the point of no return
+	return c, in.commitTo(ctx, c, ready) // 4. prepared N: the point of no return
 }
 
 // complete is the second half: it commits every part of c and of the
@@ -106,8 +106,8 @@ func (h harvest) empty() bool { return len(h.pieces) == 0 && len(h.files) == 0 }
 
 // pending are the parts to publish, oldest first, less those whose file was
 // opened again.
-func (in *Instance) pending() []*part {
-	return in.selectParts(func(p *part) bool { return p.State == journal.Pending && !in.discard(p) })
+func (in *Instance) pending(ctx context.Context) []*part {
+	return in.selectParts(func(p *part) bool { return p.State == journal.Pending && !in.discard(ctx, p) })
 }
 
 // committing are the parts that checkpoint id and those before it prepared.
@@ -133,7 +133,7 @@ func (in *Instance) selectParts(match func(*part) bool) []*part {
 
 // discard forgets a part whose file a program opened, renamed or removed
 // before it was prepared.
-func (in *Instance) discard(p *part) bool {
+func (in *Instance) discard(ctx context.Context, p *part) bool {
 	if !p.File {
 		return false
 	}
@@ -145,6 +145,7 @@ func (in *Instance) discard(p *part) bool {
 		return false
 	}
 	in.forget(p)
+	in.abort(ctx, p)
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	delete(in.parts, p.ID)
@@ -168,8 +169,8 @@ func failure(p *part, err error) journal.Failure {
 }
 
 // commitTo writes the mark that makes the checkpoint irrevocable.
-func (in *Instance) commitTo(c *checkpoint, ready []*part) error {
-	c.parts = slices.DeleteFunc(ready, func(p *part) bool { return !in.end(p) })
+func (in *Instance) commitTo(ctx context.Context, c *checkpoint, ready []*part) error {
+	c.parts = slices.DeleteFunc(ready, func(p *part) bool { return !in.end(ctx, p) })
 	if len(c.parts) == 0 && len(c.Failed) > 0 {
 		return fmt.Errorf("%s: %w", c.Failed[0].Error, ErrIncomplete)
 	}
@@ -197,7 +198,7 @@ func (in *Instance) commitTo(c *checkpoint, ready []*part) error {
 
 // end makes a file count as finished from here on. It is false when the part
 // was taken back before.
-func (in *Instance) end(p *part) bool {
+func (in *Instance) end(ctx context.Context, p *part) bool {
 	if !p.File {
 		return true
 	}
@@ -206,7 +207,7 @@ func (in *Instance) end(p *part) bool {
 	s.ended = !p.withdrawn
 	ended := s.ended
 	s.mu.Unlock()
-	return ended || !in.discard(p)
+	return ended || !in.discard(ctx, p)
 }
 
 // unprepared undoes end when nothing was journaled. After any other error of

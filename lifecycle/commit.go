@@ -107,7 +107,8 @@ func (in *Instance) try(ctx context.Context, p *part, alive func()) error {
 	case statErr == nil && in.isOurs(p, found):
 		p.known = found
 		in.target.ok()
-		return in.abort(ctx, p)
+		in.abort(ctx, p)
+		return nil
 	case statErr == nil:
 		in.target.ok()
 		return in.makeWay(ctx, p, found)
@@ -198,21 +199,20 @@ func (in *Instance) reattempt(ctx context.Context, p *part, next journal.Part, w
 	if err := in.journal.Write(append(more, next)...); err != nil {
 		return err
 	}
-	_ = in.abort(ctx, p)
+	in.abort(ctx, p)
 	in.update(p, func(r *journal.Part) { *r = next })
 	return why
 }
 
 // abort gives up what was staged and is not needed.
-func (in *Instance) abort(ctx context.Context, p *part) error {
+func (in *Instance) abort(ctx context.Context, p *part) {
 	if p.staged == nil {
-		return nil
+		return
 	}
 	if err := p.staged.Abort(ctx); err != nil {
 		in.log.Warn("staged bytes were not given up, gc finds them", slog.String("key", p.Key), slog.Any("error", err))
 	}
 	p.staged = nil
-	return nil
 }
 
 // quarantine sets a part aside that cannot be published: its bytes stay.

@@ -21,8 +21,16 @@ type Event struct {
 	Missed     uint64              `json:"missed,omitempty"` // events that a slow reader did not get
 }
 
-// backlog is how many events a slow reader may be behind.
+// backlog is how much a slow reader may be behind: events, and hundreds of
+// sources in them.
 const backlog = 10_000
+
+func (e Event) weight() int {
+	if e.Part == nil {
+		return 1
+	}
+	return 1 + len(e.Part.Sources)/100
+}
 
 // events hands what happens to whoever listens. It never waits for a reader.
 type events struct {
@@ -72,7 +80,8 @@ func (e *events) close() {
 type Subscription struct {
 	events *events
 	wake   chan struct{}
-	queue  []Event // guarded by events.mu, as is missed
+	queue  []Event // guarded by events.mu, as are the others
+	weight int     // of queue
 	missed uint64
 }
 
@@ -87,11 +96,12 @@ func (in *Instance) Subscribe() *Subscription {
 }
 
 func (s *Subscription) push(ev Event) {
-	if len(s.queue) >= backlog {
+	if s.weight >= backlog {
 		s.missed += uint64(len(s.queue))
-		s.queue = nil
+		s.queue, s.weight = nil, 0
 	}
 	s.queue = append(s.queue, ev)
+	s.weight += ev.weight()
 	s.notify()
 }
 
@@ -129,6 +139,7 @@ func (s *Subscription) pop() (ev Event, ok, closed bool) {
 	}
 	if len(s.queue) > 0 {
 		ev, s.queue = s.queue[0], s.queue[1:]
+		s.weight -= ev.weight()
 		return ev, true, false
 	}
 	return ev, false, s.events.closed

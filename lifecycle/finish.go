@@ -209,7 +209,7 @@ func (in *Instance) releaseFile(p *part) {
 // when its name is gone and nothing is left.
 func (in *Instance) releaseStream(s *source, short bool) {
 	s.mu.Lock()
-	over := s.node.Unlinked() && s.unfinished() == 0 && s.idle()
+	over := s.node.Unlinked() && s.unfinished() == 0 && in.idle(s)
 	if over { // whoever wrote may have written since the last look
 		grew, err := s.observe(in.now())
 		over = err == nil && !grew && s.unfinished() == 0

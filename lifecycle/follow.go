@@ -121,8 +121,8 @@ func (in *Instance) observeDue(s *source) (over bool) {
 		in.settleKind(s)
 	case spool.File, spool.Dir:
 	}
-	if s.idle() {
-		return s.node.Unlinked() && s.observed.After(s.touched) && s.unfinished() == 0
+	if in.idle(s) && s.observed.After(s.touched) {
+		return s.node.Unlinked() && s.unfinished() == 0
 	}
 	pace := min(s.pace*3/2, slowest)
 	if grew {

@@ -203,7 +203,7 @@ func (in *Instance) withdraw(s *source) {
 // before lives. s.mu is held.
 func (in *Instance) settleKind(s *source) {
 	k := s.sink.kindOf(s.node.Name())
-	if s.node.Unlinked() || k == spool.Scratch || k == s.node.Kind() || k == spool.Stream && !s.idle() {
+	if s.node.Unlinked() || k == spool.Scratch || k == s.node.Kind() || k == spool.Stream && !in.idle(s) {
 		return
 	}
 	if err := s.node.SetKind(k); err != nil {

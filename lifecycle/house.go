@@ -68,7 +68,7 @@ func (in *Instance) rollSource(s *source, now time.Time) error {
 	if err := s.cut.tick(r, now); err != nil {
 		return err
 	}
-	if s.cut.current == nil && s.cut.tail() > 0 && now.Sub(s.wrote) >= s.sink.Rolling.InactivityInterval && s.idle() {
+	if s.cut.current == nil && s.cut.tail() > 0 && now.Sub(s.wrote) >= s.sink.Rolling.InactivityInterval && in.idle(s) {
 		return s.cut.end(r, s.sink.dirBelow(s.dirAt(s.cut.seen)), now) // nobody can end the record
 	}
 	return nil
@@ -139,7 +139,7 @@ func (in *Instance) expire(s *source) {
 
 // expired is called with s.mu held.
 func (in *Instance) expired(s *source) bool {
-	if s.gone || s.handles > 0 || s.node.Unlinked() || in.now().Sub(s.touched) < in.cfg.SourceTTL || !s.idle() {
+	if s.gone || s.handles > 0 || s.node.Unlinked() || in.now().Sub(s.touched) < in.cfg.SourceTTL || !in.idle(s) {
 		return false
 	}
 	size, err := s.node.Size()

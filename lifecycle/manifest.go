@@ -18,8 +18,13 @@ import (
 	"github.com/sinkfs/sinkfs/lifecycle/journal"
 )
 
-// recentParts is how many finished parts Parts shows.
-const recentParts = 1000
+const (
+	// recentParts is how many finished parts Parts shows.
+	recentParts = 1000
+	// recentSources is how many ranges of sources all of them show together:
+	// the oldest of parts of very many sources are in manifests only.
+	recentSources = 100_000
+)
 
 // Manifest is a checkpoint with every part that it published.
 type Manifest struct {
@@ -50,7 +55,7 @@ func (in *Instance) archive(done []*part, ended []journal.Checkpoint) {
 		}
 		in.recent = append(in.recent, in.partStatusLocked(p))
 	}
-	in.recent = slices.Delete(in.recent, 0, max(0, len(in.recent)-recentParts))
+	in.trimRecent()
 	for _, c := range ended {
 		if c.State == journal.Complete {
 			delete(in.partial, c.ID)
@@ -62,6 +67,17 @@ func (in *Instance) archive(done []*part, ended []journal.Checkpoint) {
 		}
 	}
 	in.expireManifests()
+}
+
+// trimRecent bounds what is remembered of finished parts. in.mu is held.
+func (in *Instance) trimRecent() {
+	in.recent = slices.Delete(in.recent, 0, max(0, len(in.recent)-recentParts))
+	sources := 0
+	for i := len(in.recent) - 1; i >= 0; i-- {
+		if sources += len(in.recent[i].Sources); sources > recentSources {
+			in.recent[i].Sources = []PartSource{}
+		}
+	}
 }
 
 func (in *Instance) archiveOne(c journal.Checkpoint, files []PartStatus) error {

@@ -324,7 +324,7 @@ func (in *Instance) recoverManifests() {
 			in.recent = append(in.recent, m.Files...)
 		}
 	}
-	in.recent = slices.Delete(in.recent, 0, max(0, len(in.recent)-recentParts))
+	in.trimRecent()
 }
 
 // recoverCheckpoints ends those of which nothing is left committing, and

@@ -141,7 +141,7 @@ func (in *Instance) collectTail(s *source, t Trigger, now time.Time, r *reader, 
 	if tail == 0 {
 		return nil
 	}
-	if t != End && !s.idle() {
+	if t != End && !in.idle(s) {
 		h.leave(s, tail, "the last record has no end yet and a program has the file open")
 		return nil
 	}
@@ -166,7 +166,7 @@ func (in *Instance) collectFile(s *source, t Trigger, now time.Time, h *harvest)
 	case (t == Timer || t == Policy) && now.Sub(s.touched) < settled:
 		h.leave(s, size, "closed less than 10 s ago")
 		return nil
-	case !s.idle():
+	case !in.idle(s):
 		h.leave(s, size, "a program has the file open or mapped")
 		return nil
 	}

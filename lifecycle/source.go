@@ -273,13 +273,19 @@ func (s *source) dirAt(off int64) string {
 }
 
 // idle says whether no descriptor and no mapping can write to the file. Those
-// of this connection are counted; the lease finds those from before.
-func (s *source) idle() bool {
+// of this connection are counted; the lease finds those from before. What one
+// of them wrote since the last look is still to be seen then.
+func (in *Instance) idle(s *source) bool {
 	if s.writers > 0 {
 		return false
 	}
-	if !s.proven || s.node.Kind() != spool.Stream {
-		s.proven = s.node.Idle() == nil
+	if s.proven && s.node.Kind() == spool.Stream {
+		return true
+	}
+	before := s.proven
+	s.proven = s.node.Idle() == nil
+	if s.proven && !before {
+		s.touched = in.now()
 	}
 	return s.proven
 }

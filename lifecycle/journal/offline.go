@@ -53,6 +53,17 @@ func Dump(dir string, w io.Writer) error {
 	})
 }
 
+// Read calls fn with every live record of the journal in dir, as Load does,
+// and changes nothing. Its errors are those of Open, and os.ErrNotExist.
+func Read(dir string, fn func(Record) error) error {
+	return onCopy(dir, func(db *badger.DB, _ survey, _ state, damage error) error {
+		if damage != nil {
+			return damage
+		}
+		return load(db, newCodec(), func(_ kind, r Record) error { return fn(r) })
+	})
+}
+
 // onCopy opens a copy of the journal in dir for fn. damage is what is wrong
 // with it, if it opened nevertheless.
 func onCopy(dir string, fn func(db *badger.DB, s survey, st state, damage error) error) (err error) {

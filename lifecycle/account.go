@@ -1,0 +1,99 @@
+package lifecycle
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/sinkfs/sinkfs/lifecycle/audit"
+	"github.com/sinkfs/sinkfs/lifecycle/journal"
+	"github.com/sinkfs/sinkfs/lifecycle/spool"
+)
+
+// Account is all that an audit has to know of the instance, at this moment.
+func (in *Instance) Account() (audit.State, error) {
+	var s audit.State
+	// Sources first: what is cut from them meanwhile is in the records.
+	sources, err := audit.Sources(in.tree)
+	if err != nil {
+		return s, err
+	}
+	s.Sources = sources
+	err = in.journal.Load(func(r journal.Record) error {
+		s.Records = append(s.Records, r)
+		return nil
+	})
+	if err != nil {
+		return s, err
+	}
+	s.Retired, err = retired(in.cfg.StateDir, in.URL(""))
+	return s, err
+}
+
+// AccountOf is the Account of a state directory that no mount uses; the
+// caller holds its lock. A state directory without a journal is
+// os.ErrNotExist. url is that of the target.
+func AccountOf(stateDir, spoolDir, url string, log *slog.Logger) (audit.State, error) {
+	var s audit.State
+	err := journal.Read(filepath.Join(stateDir, "journal"), func(r journal.Record) error {
+		s.Records = append(s.Records, r)
+		return nil
+	})
+	if err != nil {
+		return s, err
+	}
+	if spoolDir == "" {
+		spoolDir = filepath.Join(stateDir, "spool")
+	}
+	tree, err := spool.Open(spoolDir, log)
+	if err != nil {
+		return s, fmt.Errorf("spool %s: %w: %w", spoolDir, ErrState, err)
+	}
+	s.Sources, err = audit.Sources(tree)
+	if err := errors.Join(err, tree.Close()); err != nil {
+		return s, err
+	}
+	s.Retired, err = retired(stateDir, strings.TrimSuffix(url, "/")+"/")
+	return s, err
+}
+
+// retired are the finished parts of the retained manifests, which the journal
+// need not have any more.
+func retired(stateDir, url string) ([]journal.Part, error) {
+	files, err := filepath.Glob(filepath.Join(stateDir, "manifests", "*.json"))
+	if err != nil {
+		return nil, err
+	}
+	var parts []journal.Part
+	for _, file := range files {
+		var m Manifest
+		data, err := os.ReadFile(file)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // past retention meanwhile
+		}
+		if err == nil {
+			err = json.Unmarshal(data, &m)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("manifest %s: %w", file, err)
+		}
+		for _, f := range m.Files {
+			parts = append(parts, retiredPart(f, url))
+		}
+	}
+	return parts, nil
+}
+
+// retiredPart is a part as far as a manifest has it. It does not say how many
+// attempts there were, so none is one too many.
+func retiredPart(f PartStatus, url string) journal.Part {
+	return journal.Part{
+		ID: f.Part, Sink: strings.TrimPrefix(f.Sink, "/"), Bucket: f.Bucket, Key: strings.TrimPrefix(f.URL, url), Bytes: f.Bytes,
+		Records: f.Records, State: journal.Finished, Checkpoint: f.Checkpoint, Checksum: f.Checksum, Attempt: math.MaxUint32,
+	}
+}
