@@ -99,8 +99,8 @@ func (in *Instance) try(ctx context.Context, p *part, alive func()) error {
 		return nil
 	}
 	in.target.failed(err)
-	if errors.Is(err, errChanged) {
-		return in.quarantine(p, err)
+	if errors.Is(err, errChanged) || errors.Is(err, backend.ErrKey) {
+		return in.quarantine(p, err) // another try would end the same way
 	}
 	found, statErr := in.store.Stat(ctx, backend.Key(p.Key))
 	switch {

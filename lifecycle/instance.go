@@ -98,6 +98,7 @@ type Instance struct {
 	log      *slog.Logger
 	now      func() time.Time
 	uid      string
+	record   journal.Instance
 	sinks    []*Sink
 	store    backend.Store
 	cat      *catalog.Catalog

@@ -98,6 +98,38 @@ func (in *Instance) archiveOne(c journal.Checkpoint, files []PartStatus) error {
 	return writeFile(in.manifestPath(c.ID), data, len(files) > 0)
 }
 
+// deleted is the state of a finished file that a program removed since.
+const deleted = "deleted"
+
+// markDeleted notes in the retained manifests that a finished file is gone on
+// purpose, so that fsck does not miss it.
+func (in *Instance) markDeleted(key string) error {
+	in.mu.Lock()
+	for i := range in.recent {
+		if in.recent[i].Key == key {
+			in.recent[i].State = deleted
+		}
+	}
+	in.mu.Unlock()
+	for _, id := range in.Checkpoints() {
+		m, err := in.Manifest(id)
+		if err != nil {
+			continue // expired since
+		}
+		i := slices.IndexFunc(m.Files, func(f PartStatus) bool { return f.Key == key })
+		if i < 0 {
+			continue
+		}
+		m.Files[i].State = deleted
+		data, err := json.Marshal(m)
+		if err != nil {
+			return err
+		}
+		return writeFile(in.manifestPath(id), data, true)
+	}
+	return nil
+}
+
 // expireManifests drops what is past retention. in.mu is held.
 func (in *Instance) expireManifests() {
 	for len(in.retained) > in.cfg.Retain {

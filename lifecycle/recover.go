@@ -163,7 +163,7 @@ func (in *Instance) identify(ctx context.Context, r recovery) error {
 		return fmt.Errorf("state directory %s is a copy or its spool was replaced (spool inode %d, expected %d): two instances of one uid would overwrite each other, use the original or a new directory: %w",
 			in.cfg.StateDir, fresh.SpoolIno, old.SpoolIno, ErrState)
 	case old.Identity == fresh.Identity:
-		in.uid = old.UID
+		in.uid, in.record = old.UID, *old
 		return nil
 	case in.holdsUnfinished(r):
 		return fmt.Errorf("state directory %s holds unpublished data of target %s, mount that target once more to publish it, or name another state directory for %s: %w",
@@ -171,7 +171,7 @@ func (in *Instance) identify(ctx context.Context, r recovery) error {
 	default:
 		fresh.UID, fresh.Created = old.UID, old.Created
 	}
-	in.uid = fresh.UID
+	in.uid, in.record = fresh.UID, fresh
 	if err := in.meet(ctx); err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func (in *Instance) UnlinkFinished(ctx context.Context, p string) error {
 		return err
 	}
 	in.cat.Deleted(backend.Key(p))
-	return nil
+	return in.markDeleted(p)
 }
 
 // Rename moves an unfinished file or directory. A stream keeps the directory

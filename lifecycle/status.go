@@ -83,6 +83,7 @@ type PartStatus struct {
 	Sink       string       `json:"sink"`
 	State      string       `json:"state"` // in_progress, pending, committing, finished, quarantined
 	URL        string       `json:"url"`
+	Key        string       `json:"key"` // below the target
 	Bucket     string       `json:"bucket"`
 	Bytes      int64        `json:"bytes"`
 	Records    int64        `json:"records"`
@@ -274,7 +275,7 @@ func (in *Instance) partStatus(p *part) PartStatus {
 
 func (in *Instance) partStatusLocked(p *part) PartStatus {
 	r := PartStatus{
-		Part: p.ID, Sink: "/" + p.Sink, State: string(p.State), URL: in.URL(p.Key), Bucket: p.Bucket, Bytes: p.Bytes,
+		Part: p.ID, Sink: "/" + p.Sink, State: string(p.State), URL: in.URL(p.Key), Key: p.Key, Bucket: p.Bucket, Bytes: p.Bytes,
 		Records: p.Records, Checkpoint: p.Checkpoint, Checksum: p.Checksum, Error: p.Error,
 		Sources: make([]PartSource, len(p.Ranges)),
 	}
@@ -337,11 +338,10 @@ func (in *Instance) File(ino uint64) (FileStatus, error) {
 // FinishedPart is the part at a key of the target if it is one of the last
 // that this instance finished.
 func (in *Instance) FinishedPart(key string) (PartStatus, bool) {
-	url := in.URL(key)
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for i := len(in.recent) - 1; i >= 0; i-- {
-		if in.recent[i].URL == url {
+		if in.recent[i].Key == key && in.recent[i].State != deleted {
 			return in.recent[i], true
 		}
 	}
