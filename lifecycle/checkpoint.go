@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/internal/fault"
 	"github.com/sinkfs/sinkfs/lifecycle/journal"
 )
@@ -156,7 +157,7 @@ func (in *Instance) discard(ctx context.Context, p *part) bool {
 // decline leaves parts whose staging failed to the next checkpoint.
 func (in *Instance) decline(c *checkpoint, failed map[*part]error) {
 	for p, err := range failed {
-		if errors.Is(err, errChanged) {
+		if errors.Is(err, errChanged) || errors.Is(err, backend.ErrKey) {
 			err = in.quarantine(p, err)
 		}
 		in.fail(err)

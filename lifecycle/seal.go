@@ -72,6 +72,9 @@ func (in *Instance) collect(t Trigger) harvest {
 			in.log.Error("source cannot be read", slog.String("path", s.node.Path()), slog.Any("error", err))
 		}
 	}
+	for _, p := range in.selectParts(func(p *part) bool { return !p.File && p.State == journal.Quarantined }) {
+		h.leave(p.sources[0], p.Bytes, "quarantined: "+p.Error)
+	}
 	return h
 }
 
