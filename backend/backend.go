@@ -35,7 +35,13 @@ type Object struct {
 	// Open returns the body from its first byte. A driver may call it again
 	// after the reader before was closed; each call yields the same bytes.
 	Open func() (io.ReadCloser, error)
-	Meta Meta
+	// Checksum of the body in the form of Info.Checksum, where the caller knows
+	// it; a driver may have the store check it, and need not read twice.
+	Checksum string
+	// Alive may be nil. A driver that reads ahead calls it as bytes leave for
+	// the store, from any goroutine: a slow line is no stall.
+	Alive func()
+	Meta  Meta
 	// Mode, UID, GID and ModTime are the writer's; a store without owners
 	// keeps them in its own metadata and gives them back in Info.
 	Mode     uint32
@@ -60,7 +66,7 @@ type Info struct {
 type Properties struct {
 	URL        string // as users write it, without secrets
 	Identity   string // stays equal as long as it is the same place
-	CreateOnly bool   // the store itself refuses to overwrite
+	CreateOnly bool   // the store itself refuses to overwrite; see Properties()
 	StageAbove int64  // bodies larger than this are staged before the commit
 	MaxKey     int    // longest key, in bytes
 	Parallel   int    // how many calls at a time do it good
@@ -77,7 +83,9 @@ type FileOpener interface {
 // Store is one target. All methods may be called concurrently; all return
 // promptly with the context's error when it ends.
 type Store interface {
-	// Properties never touches the network and never changes.
+	// Properties never touches the network and never changes, but for
+	// CreateOnly: it turns false once a store is found out to overwrite. Then
+	// the driver looks before it writes.
 	Properties() Properties
 
 	// Check reaches the target with the credentials at hand and proves that
