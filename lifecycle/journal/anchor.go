@@ -22,20 +22,26 @@ type anchor struct {
 	Version int    `json:"version"`
 	Seq     uint64 `json:"seq"`
 	Hash    string `json:"hash"`
-	// Log is the number of the newest write-ahead log then. While the database
-	// is open, it or a newer one is there.
-	Log uint64 `json:"log"`
+	// Log is the newest write-ahead log then. While the database is open, it or
+	// a newer one is there, in full size.
+	Log walID  `json:"log"`
 	Sum string `json:"sum"`
 }
 
-func anchorAt(h head, log uint64) anchor {
+// walID is a write-ahead log of Badger's. All are made at one size.
+type walID struct {
+	Number uint64 `json:"number"`
+	Size   int64  `json:"size"`
+}
+
+func anchorAt(h head, log walID) anchor {
 	return anchor{Version: formatVersion, Seq: h.seq, Hash: h.text(), Log: log}
 }
 
 func (h head) text() string { return hex.EncodeToString(h.hash[:]) }
 
 func (a anchor) sum() string {
-	s := checksum([]byte(anchorName), fmt.Appendf(nil, "%d %d %s %d", a.Version, a.Seq, a.Hash, a.Log))
+	s := checksum([]byte(anchorName), fmt.Appendf(nil, "%d %d %s %d %d", a.Version, a.Seq, a.Hash, a.Log.Number, a.Log.Size))
 	return hex.EncodeToString(s[:])
 }
 
@@ -50,24 +56,32 @@ func readAnchor(dir string) (*anchor, error) {
 		return nil, fmt.Errorf("journal: read the anchor: %w", err)
 	}
 	var a anchor
-	if err := json.Unmarshal(bytes.TrimSpace(b), &a); err != nil || a.Sum != a.sum() {
+	if err := json.Unmarshal(b, &a); err != nil || a.Sum != a.sum() {
 		return nil, damaged("the anchor %s is altered", path)
 	}
 	if a.Version > formatVersion {
 		return nil, newer(a.Version)
 	}
+	if same, err := a.encode(); err != nil || !bytes.Equal(same, b) {
+		return nil, damaged("the anchor %s is altered", path)
+	}
 	return &a, nil
+}
+
+func (a anchor) encode() ([]byte, error) {
+	a.Sum = a.sum()
+	b, err := json.Marshal(a)
+	return append(b, '\n'), err
 }
 
 // write puts a in place of the anchor in dir: an old or the new one is there
 // at every instant, and the new one is durable on return.
 func (a anchor) write(dir string) error {
-	a.Sum = a.sum()
-	b, err := json.Marshal(a)
+	b, err := a.encode()
 	if err != nil {
 		return fmt.Errorf("journal: encode the anchor: %w", err)
 	}
-	if err := replaceFile(filepath.Join(dir, anchorName), append(b, '\n')); err != nil {
+	if err := replaceFile(filepath.Join(dir, anchorName), b); err != nil {
 		return fmt.Errorf("journal: move the anchor: %w", err)
 	}
 	return nil

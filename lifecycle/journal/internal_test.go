@@ -12,7 +12,7 @@ import (
 func TestNewerJournalIsRefused(t *testing.T) {
 	newer := map[string]func(t *testing.T, j *Journal) error{
 		"anchor": func(t *testing.T, j *Journal) error {
-			a := anchorAt(j.writer.head, 0)
+			a := anchorAt(j.writer.head, walID{})
 			a.Version++
 			return a.write(j.dir)
 		},

@@ -132,14 +132,15 @@ func (j *Journal) tableBytes() int64 {
 func (j *Journal) settle(db string, st state) error {
 	log, err := newestLog(db)
 	if err == nil {
-		err = errors.Join(syncPath(log.path), syncPath(db), syncPath(j.dir))
+		err = errors.Join(syncPath(log.path(db)), syncPath(db), syncPath(j.dir))
 	}
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	if err := anchorAt(st.head, log.number).write(j.dir); err != nil {
+	if err := anchorAt(st.head, log).write(j.dir); err != nil {
 		return err
 	}
+	j.writer.log = log
 	if err := replaceFile(filepath.Join(j.dir, openedName), nil); err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}

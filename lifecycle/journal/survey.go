@@ -19,9 +19,10 @@ import (
 // does not name, both without an error: so the newest head is looked for in
 // the raw files first.
 type survey struct {
-	anchor *anchor // nil: none
-	db     bool    // Badger has been here
-	opened bool    // and has not been closed since
+	anchor  *anchor // nil: none
+	db      bool    // Badger has been here
+	opened  bool    // and has not been closed since
+	opening bool    // and was not done with opening
 	// The newest heads found in write-ahead logs and in tables. A transaction
 	// begins after the one before it is synced, so only the last head in a log
 	// may belong to one that never finished.
@@ -43,6 +44,9 @@ func takeSurvey(dir string) (survey, error) {
 	}
 	if _, err := os.Lstat(filepath.Join(dir, openedName)); err == nil {
 		s.opened = true
+	}
+	if _, err := os.Lstat(filepath.Join(dir, asideName, openingName)); err == nil {
+		s.opening = true
 	}
 	names := map[string]int{}
 	for _, f := range files {
@@ -103,24 +107,25 @@ func (s survey) checkLog(db string) error {
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	if log.number < s.anchor.Log {
-		return damaged("the write-ahead log %s is gone, or empty", filepath.Join(db, fmt.Sprintf("%05d%s", s.anchor.Log, walExt)))
+	if log.Number < s.anchor.Log.Number {
+		return damaged("the write-ahead log %s is gone, or empty", s.anchor.Log.path(db))
+	}
+	if log.Size < s.anchor.Log.Size && !s.opening { // opening cuts logs to what is in them
+		return damaged("the write-ahead log %s is cut short", log.path(db))
 	}
 	return nil
 }
 
-// walFile is a write-ahead log of Badger's.
-type walFile struct {
-	path   string
-	number uint64
+func (w walID) path(db string) string {
+	return filepath.Join(db, fmt.Sprintf("%05d%s", w.Number, walExt))
 }
 
 // newestLog is the one with the highest number that is not empty; the zero
 // value when there is none.
-func newestLog(db string) (newest walFile, err error) {
+func newestLog(db string) (newest walID, err error) {
 	files, err := os.ReadDir(db)
 	if err != nil {
-		return walFile{}, err
+		return walID{}, err
 	}
 	for _, f := range files {
 		number, ok := strings.CutSuffix(f.Name(), walExt)
@@ -128,11 +133,12 @@ func newestLog(db string) (newest walFile, err error) {
 			continue
 		}
 		n, err := strconv.ParseUint(number, 10, 64)
-		if fi, serr := f.Info(); err != nil || serr != nil || fi.Size() == 0 {
+		fi, serr := f.Info()
+		if err != nil || serr != nil || fi.Size() == 0 {
 			continue
 		}
-		if n > newest.number {
-			newest = walFile{path: filepath.Join(db, f.Name()), number: n}
+		if n > newest.Number {
+			newest = walID{Number: n, Size: fi.Size()}
 		}
 	}
 	return newest, nil

@@ -3,6 +3,7 @@ package journal
 import (
 	"crypto/sha256"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/dgraph-io/badger/v4"
@@ -42,6 +43,7 @@ type writer struct {
 	room     func() error // an error when the disk is too full to go on
 	head     head
 	anchored uint64 // transaction of the anchor
+	log      walID  // that the anchor names
 	pruned   uint64 // links below are gone
 	nextSet  uint64 // of pieces; not in head, which goes back when a transaction fails
 	broken   error  // first failure of a commit
@@ -138,7 +140,7 @@ func (w *writer) commit(b *batch) error {
 			r.answer(nil)
 		}
 	}
-	if mark || w.anchored == 0 && w.head.seq > 0 || w.head.seq-w.anchored >= anchorEvery {
+	if mark || w.anchorDue() {
 		if err := w.moveAnchor(); err != nil {
 			return w.fail(err)
 		}
@@ -166,6 +168,17 @@ func (w *writer) commitBatch(b *batch) error {
 	return fault.Hit(fault.JournalCommit)
 }
 
+// anchorDue says that the anchor must move without a mark: it names nothing
+// yet, or is far behind, or Badger has begun a new log since.
+func (w *writer) anchorDue() bool {
+	behind := w.head.seq - w.anchored
+	if behind == 0 || w.anchored == 0 || behind >= anchorEvery {
+		return behind > 0
+	}
+	_, err := os.Lstat(walID{Number: w.log.Number + 1}.path(filepath.Join(w.dir, dbName)))
+	return err == nil
+}
+
 func (w *writer) moveAnchor() error {
 	if w.anchored == w.head.seq {
 		return nil // it stands here already
@@ -174,10 +187,10 @@ func (w *writer) moveAnchor() error {
 	if err != nil {
 		return fmt.Errorf("journal: move the anchor: %w", err)
 	}
-	if err := anchorAt(w.head, log.number).write(w.dir); err != nil {
+	if err := anchorAt(w.head, log).write(w.dir); err != nil {
 		return err
 	}
-	w.anchored = w.head.seq
+	w.anchored, w.log = w.head.seq, log
 	return nil
 }
 
