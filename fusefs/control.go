@@ -21,22 +21,26 @@ const (
 	controlEvents
 	controlConfig
 	controlMetrics
+	controlAccount
 )
 
 const checkpointsName = "checkpoints"
 
-// controlFiles are the files of .sinkfs, in the order of a listing.
+// controlFiles are the files of .sinkfs, in the order of a listing. A hidden
+// one is for our own commands and no contract with anybody else.
 var controlFiles = []struct {
-	name string
-	kind controlKind
-	mode uint32
+	name   string
+	kind   controlKind
+	mode   uint32
+	hidden bool
 }{
-	{"checkpoint", controlCheckpoint, 0}, // by configuration
-	{"config", controlConfig, 0o400},
-	{"events", controlEvents, 0o444},
-	{"metrics", controlMetrics, 0o444},
-	{"parts", controlParts, 0o444},
-	{"status", controlStatus, 0o444},
+	{name: "checkpoint", kind: controlCheckpoint}, // its mode is configured
+	{name: "config", kind: controlConfig, mode: 0o400},
+	{name: "events", kind: controlEvents, mode: 0o444},
+	{name: "metrics", kind: controlMetrics, mode: 0o444},
+	{name: "parts", kind: controlParts, mode: 0o444},
+	{name: "status", kind: controlStatus, mode: 0o444},
+	{name: "account", kind: controlAccount, mode: 0o400, hidden: true}, // for fsck
 }
 
 // controlLookup finds a name in .sinkfs or in its checkpoints.
@@ -143,7 +147,9 @@ func (f *FS) controlNames(id uint64) []entry {
 	if spaceOf(id) == spaceSinkfs {
 		names := []entry{{name: checkpointsName, id: controlID(controlCheckpoints, id), mode: syscall.S_IFDIR}}
 		for _, c := range controlFiles {
-			names = append(names, entry{name: c.name, id: controlID(c.kind, 0), mode: syscall.S_IFREG})
+			if !c.hidden {
+				names = append(names, entry{name: c.name, id: controlID(c.kind, 0), mode: syscall.S_IFREG})
+			}
 		}
 		return names
 	}

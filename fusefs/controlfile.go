@@ -184,6 +184,12 @@ func (f *FS) snapshot(k controlKind, number uint64) ([]byte, error) {
 			return nil, nil
 		}
 		return f.cfg.Metrics()
+	case controlAccount:
+		account, err := f.in.Account()
+		if err != nil {
+			return nil, err
+		}
+		return page(account), nil
 	}
 	return nil, errUnknownNode
 }

@@ -195,6 +195,8 @@ func mount(t *testing.T, c daemonConfig) *mounted {
 }
 
 func (m *mounted) cleanup() {
+	// FORCE fails every call that waits: a test that went wrong must end too.
+	_ = unix.Unmount(m.mnt, unix.MNT_FORCE)
 	_ = unix.Unmount(m.mnt, unix.MNT_DETACH)
 	m.kill()
 	_ = m.dev.Close()
