@@ -1,0 +1,133 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/sinkfs/sinkfs/backend"
+)
+
+// The probe object. List does not show it, and no mount does what begins with
+// an underscore there.
+const (
+	probeDir  = backend.Key("_sinkfs")
+	probeName = "probe"
+	probeText = "sinkfs makes this object to learn whether the store keeps objects from being overwritten. It may be removed.\n"
+	// probeTries is how often an overwritten probe is believed to be the
+	// work of another host that removed its own in between.
+	probeTries = 3
+)
+
+// What the probe found.
+const (
+	unknown    = iota // nobody could ask yet
+	enforces          // the store refuses to overwrite
+	overwrites        // it ignores the condition
+)
+
+// Check lists the prefix and writes below it.
+func (s *Store) Check(ctx context.Context) error {
+	if _, err := s.client.ListObjectsV2(ctx, &awss3.ListObjectsV2Input{
+		Bucket: &s.options.Bucket, Prefix: &s.prefix, MaxKeys: aws.Int32(1), RequestPayer: s.payer(),
+	}); err != nil {
+		return s.failure(ctx, "list "+s.url(), err)
+	}
+	if s.verdict.Load() == unknown {
+		return s.probe(ctx)
+	}
+	u := &upload{store: s, o: probeObject()}
+	if err := u.begin(ctx); err != nil {
+		return fmt.Errorf("write below %s: %w", s.url(), err)
+	}
+	return s.AbortUpload(ctx, backend.Upload{Key: u.o.Key, ID: u.id})
+}
+
+// createOnly says whether the store can be left to refuse what exists. While
+// nobody knows, it is not trusted.
+func (s *Store) createOnly(ctx context.Context) bool {
+	if s.verdict.Load() == unknown {
+		if err := s.probe(ctx); err != nil {
+			s.log.Debug("the store could not be asked whether it overwrites", slog.Any("error", err))
+		}
+	}
+	return s.verdict.Load() == enforces
+}
+
+func probeObject() backend.Object {
+	return backend.Object{Key: probeDir.Join(probeName), Size: int64(len(probeText)), Mode: 0o444}
+}
+
+// probe finds out, by an object of its own, whether the store refuses to
+// overwrite, in one request and at the end of an upload.
+func (s *Store) probe(ctx context.Context) error {
+	s.probing.Lock()
+	defer s.probing.Unlock()
+	if s.verdict.Load() != unknown {
+		return nil
+	}
+	refused, err := s.probePut(ctx)
+	if err == nil && refused {
+		refused, err = s.probeUpload(ctx)
+	}
+	if e := s.remove(ctx, probeDir.Join(probeName)); e != nil && err == nil {
+		s.log.Info("the probe object stays, which does no harm", slog.String("key", s.full(probeDir.Join(probeName))), slog.Any("error", e))
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("write below %s: %w", s.url(), err)
+	case refused:
+		s.verdict.Store(enforces)
+	default:
+		s.log.Warn("the store overwrites objects although it is told not to: sinkfs looks before it writes, keep other writers out of the prefix",
+			slog.String("target", s.url()))
+		s.verdict.Store(overwrites)
+	}
+	return nil
+}
+
+func (s *Store) probePut(ctx context.Context) (refused bool, err error) {
+	o := probeObject()
+	for range probeTries + 1 {
+		in := s.putInput(o, &payload{Reader: strings.NewReader(probeText), sum: sumOfProbe()})
+		if _, err := s.client.PutObject(ctx, in); err != nil {
+			err = s.failure(ctx, fmt.Sprintf("put %q", string(o.Key)), err)
+			if errors.Is(err, backend.ErrExist) || errors.Is(err, errConflict) {
+				return true, nil
+			}
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+func (s *Store) probeUpload(ctx context.Context) (refused bool, err error) {
+	for range probeTries {
+		u := &upload{store: s, o: probeObject(), part: int64(len(probeText))}
+		u.o.Alive = func() {}
+		if err := u.begin(ctx); err != nil {
+			return false, err
+		}
+		part, err := u.sendOnce(ctx, 0, u.part, sumOfProbe(), strings.NewReader(probeText))
+		if err != nil {
+			u.abandon(ctx)
+			return false, err
+		}
+		st := &staged{store: s, o: u.o, id: u.id, parts: append(u.parts, part), sum: sumOfProbe()}
+		if _, err = s.client.CompleteMultipartUpload(ctx, st.input()); err == nil {
+			continue
+		}
+		u.abandon(ctx)
+		err = s.failure(ctx, fmt.Sprintf("commit %q", string(u.o.Key)), err)
+		if errors.Is(err, backend.ErrExist) || errors.Is(err, errConflict) {
+			return true, nil
+		}
+		return false, err
+	}
+	return false, nil
+}

@@ -1,0 +1,51 @@
+package s3
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// maxHold bounds what a store may ask for.
+const maxHold = 30 * time.Second
+
+// gate keeps all calls away from a store that asked to be left alone.
+type gate struct{ until atomic.Int64 } // Unix time in nanoseconds
+
+func (g *gate) hold(d time.Duration) {
+	if d > 0 {
+		g.until.Store(time.Now().Add(min(d, maxHold)).UnixNano())
+	}
+}
+
+// wait returns when the gate is open, each caller at a moment of its own, or
+// when the context ends.
+func (g *gate) wait(ctx context.Context) error {
+	d := time.Until(time.Unix(0, g.until.Load()))
+	if d <= 0 {
+		return nil
+	}
+	t := time.NewTimer(d + rand.N(d/4+time.Millisecond))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// retryAfter reads the header of this name: seconds or a date.
+func retryAfter(h http.Header) time.Duration {
+	text := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(text, 10, 16); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return max(0, time.Until(at))
+	}
+	return 0
+}

@@ -1,0 +1,189 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/sinkfs/sinkfs/backend"
+)
+
+// inMemory is the size up to which a body is held in memory rather than read
+// twice.
+const inMemory = 256 << 10
+
+// payload is a body ready to be sent.
+type payload struct {
+	io.Reader
+	source *source // nil when it is in memory
+	sum    uint32
+}
+
+func (p *payload) close() {
+	if p.source != nil {
+		_ = p.source.Close() // it was only read
+	}
+}
+
+// bodyErr is what went wrong with the body, as opposed to the call.
+func (p *payload) bodyErr() error {
+	if p.source == nil {
+		return nil
+	}
+	return p.source.err()
+}
+
+// payload opens a body and knows its checksum.
+func (s *Store) payload(o backend.Object) (*payload, error) {
+	if o.Size <= inMemory {
+		return readPayload(o)
+	}
+	p := &payload{}
+	sum, known := parseSum(o.Checksum)
+	if !known && !s.options.NoChecksum {
+		var err error
+		if sum, err = sumOf(o); err != nil {
+			return nil, err
+		}
+	}
+	p.sum = sum
+	src, err := openSource(o)
+	p.source, p.Reader = src, src
+	return p, err
+}
+
+func readPayload(o backend.Object) (*payload, error) {
+	src, err := openSource(o)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	body := make([]byte, o.Size)
+	if _, err := io.ReadFull(src, body); err != nil && o.Size > 0 {
+		return nil, err
+	}
+	if _, err := src.Read(make([]byte, 1)); !errors.Is(err, io.EOF) { // of an empty one the end was not seen yet
+		return nil, err
+	}
+	return &payload{Reader: bytes.NewReader(body), sum: crc32.Checksum(body, castagnoli)}, nil
+}
+
+// Put publishes an object with one conditional request.
+func (s *Store) Put(ctx context.Context, o backend.Object) (backend.Info, error) {
+	what := fmt.Sprintf("put %q", string(o.Key))
+	if err := s.acceptable(ctx, o); err != nil {
+		return backend.Info{}, err
+	}
+	body, err := s.payload(o)
+	if err != nil {
+		return backend.Info{}, fmt.Errorf("%s: %w", what, err)
+	}
+	defer body.close()
+	if err := s.lookBefore(ctx, o.Key); err != nil {
+		return backend.Info{}, err
+	}
+	out, err := s.client.PutObject(ctx, s.putInput(o, body))
+	if e := body.bodyErr(); e != nil {
+		return backend.Info{}, fmt.Errorf("%s: %w", what, e)
+	}
+	if err != nil {
+		return backend.Info{}, s.conflict(ctx, o.Key, s.failure(ctx, what, err))
+	}
+	info := infoOf(o)
+	if sum, told := readSum(out.ChecksumCRC32C); told {
+		info.Checksum = formatSum(sum)
+		if sum != body.sum {
+			return backend.Info{}, fmt.Errorf("%s: the store says its checksum is %s, %s was sent: %w", what, info.Checksum, formatSum(body.sum), backend.ErrTransient)
+		}
+	}
+	return info, nil
+}
+
+// acceptable refuses what no request should be made for.
+func (s *Store) acceptable(ctx context.Context, o backend.Object) error {
+	if err := o.Validate(s.props.MaxKey); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("put %q: %w", string(o.Key), context.Cause(ctx))
+	}
+	return nil
+}
+
+func (s *Store) putInput(o backend.Object, body *payload) *awss3.PutObjectInput {
+	in := &awss3.PutObjectInput{
+		Bucket: &s.options.Bucket, Key: aws.String(s.full(o.Key)), IfNoneMatch: aws.String("*"),
+		Body: body.Reader, ContentLength: &o.Size, Metadata: metadata(o),
+		StorageClass: types.StorageClass(s.options.StorageClass), Tagging: optional(s.options.Tags),
+		ServerSideEncryption: types.ServerSideEncryption(s.options.SSE), SSEKMSKeyId: optional(s.options.KMSKey),
+		RequestPayer: s.payer(),
+	}
+	if !s.options.NoChecksum {
+		in.ChecksumAlgorithm, in.ChecksumCRC32C = types.ChecksumAlgorithmCrc32c, wireSum(body.sum)
+	}
+	return in
+}
+
+func (s *Store) payer() types.RequestPayer {
+	if s.options.RequesterPays {
+		return types.RequestPayerRequester
+	}
+	return ""
+}
+
+func optional(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
+// lookBefore is the condition of a store that knows none.
+func (s *Store) lookBefore(ctx context.Context, k backend.Key) error {
+	if s.createOnly(ctx) {
+		return nil
+	}
+	taken, err := s.head(ctx, k)
+	switch {
+	case err == nil:
+		return fmt.Errorf("put %q: an object of %d bytes is there: %w", string(k), taken.Size, backend.ErrExist)
+	case errors.Is(err, backend.ErrNotExist):
+		return nil
+	}
+	return err
+}
+
+// conflict decides the answer that two writers met: one of them may have
+// won, or none.
+func (s *Store) conflict(ctx context.Context, k backend.Key, err error) error {
+	if !errors.Is(err, errConflict) {
+		return err
+	}
+	if _, headErr := s.head(ctx, k); headErr == nil {
+		return fmt.Errorf("put %q: another writer was faster: %w", string(k), backend.ErrExist)
+	}
+	return err
+}
+
+// infoOf is what the store will say of an object, but for the checksum.
+func infoOf(o backend.Object) backend.Info {
+	i := backend.Info{Key: o.Key, Size: o.Size, Owned: true, Mode: o.Mode, UID: o.UID, GID: o.GID, ModTime: o.ModTime.UTC()}
+	if o.ModTime.IsZero() {
+		i.ModTime = time.Now().UTC()
+	}
+	if len(o.Meta) > 0 {
+		i.Meta = make(backend.Meta, len(o.Meta))
+		for k, v := range o.Meta {
+			i.Meta[k] = v
+		}
+	}
+	return i
+}

@@ -1,0 +1,153 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/sinkfs/sinkfs/backend"
+)
+
+// readTries bounds how often a call that changes nothing is made.
+const readTries = 3
+
+// retry repeats a call that may be repeated while its failure may pass.
+func retry[T any](ctx context.Context, call func() (T, error)) (T, error) {
+	return backoff.Retry(ctx, func() (T, error) {
+		out, err := call()
+		if err != nil && (!errors.Is(err, backend.ErrTransient) || ctx.Err() != nil) {
+			err = backoff.Permanent(err)
+		}
+		return out, err
+	}, backoff.WithBackOff(pace()), backoff.WithMaxTries(readTries))
+}
+
+// Stat asks for the object, and when there is none whether anything is below.
+func (s *Store) Stat(ctx context.Context, k backend.Key) (backend.Info, error) {
+	if err := ctx.Err(); err != nil {
+		return backend.Info{}, fmt.Errorf("stat %q: %w", string(k), context.Cause(ctx))
+	}
+	if k == "" {
+		return backend.Info{Dir: true}, nil
+	}
+	if err := k.Validate(s.props.MaxKey); err != nil {
+		return backend.Info{}, err
+	}
+	info, err := s.head(ctx, k)
+	if !errors.Is(err, backend.ErrNotExist) {
+		return info, err
+	}
+	isDir, listErr := s.isDir(ctx, k)
+	switch {
+	case listErr != nil:
+		return backend.Info{}, listErr
+	case isDir:
+		return backend.Info{Key: k, Dir: true}, nil
+	}
+	return backend.Info{}, err
+}
+
+// head asks for an object alone.
+func (s *Store) head(ctx context.Context, k backend.Key) (backend.Info, error) {
+	in := &awss3.HeadObjectInput{Bucket: &s.options.Bucket, Key: aws.String(s.full(k)), RequestPayer: s.payer()}
+	if !s.options.NoChecksum {
+		in.ChecksumMode = types.ChecksumModeEnabled
+	}
+	out, err := retry(ctx, func() (*awss3.HeadObjectOutput, error) {
+		out, err := s.client.HeadObject(ctx, in)
+		if err != nil {
+			err = s.failure(ctx, fmt.Sprintf("stat %q", string(k)), err)
+		}
+		return out, err
+	})
+	if err != nil {
+		return backend.Info{}, err
+	}
+	info := backend.Info{Key: k, Size: aws.ToInt64(out.ContentLength), ModTime: aws.ToTime(out.LastModified).UTC()}
+	if sum, told := readSum(out.ChecksumCRC32C); told && out.ChecksumType != types.ChecksumTypeComposite {
+		info.Checksum = formatSum(sum)
+	}
+	readMetadata(out.Metadata, &info)
+	return info, nil
+}
+
+// Open reads a range of an object.
+func (s *Store) Open(ctx context.Context, k backend.Key, off, n int64) (io.ReadCloser, error) {
+	if err := k.Validate(s.props.MaxKey); err != nil {
+		return nil, err
+	}
+	if n == 0 {
+		_, err := s.head(ctx, k)
+		return io.NopCloser(strings.NewReader("")), err // nothing of it is asked for
+	}
+	in := &awss3.GetObjectInput{Bucket: &s.options.Bucket, Key: aws.String(s.full(k)), RequestPayer: s.payer()}
+	switch {
+	case n > 0:
+		in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", off, off+n-1))
+	case off > 0:
+		in.Range = aws.String(fmt.Sprintf("bytes=%d-", off))
+	}
+	out, err := retry(ctx, func() (*awss3.GetObjectOutput, error) {
+		out, err := s.client.GetObject(ctx, in)
+		if err != nil {
+			err = s.failure(ctx, fmt.Sprintf("open %q", string(k)), err)
+		}
+		return out, err
+	})
+	switch {
+	case errors.Is(err, errRange):
+		return io.NopCloser(strings.NewReader("")), nil
+	case err != nil:
+		return nil, err
+	case in.Range != nil && out.ContentRange == nil && off > 0:
+		_ = out.Body.Close() // it is not what was asked for
+		return nil, fmt.Errorf("open %q: the store does not serve ranges of objects: %w", string(k), backend.ErrUnsupported)
+	}
+	return &reader{ctx, s, k, out.Body}, nil
+}
+
+// reader gives the errors of a connection their kind.
+type reader struct {
+	ctx  context.Context //nolint:containedctx // it ends the reads of one call
+	s    *Store
+	k    backend.Key
+	body io.ReadCloser
+}
+
+// Read implements io.Reader.
+func (r *reader) Read(p []byte) (int, error) {
+	n, err := r.body.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = r.s.failure(r.ctx, fmt.Sprintf("read %q", string(r.k)), err)
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (r *reader) Close() error { return r.body.Close() }
+
+// Delete removes an object. S3 says yes to any key, so it looks first.
+func (s *Store) Delete(ctx context.Context, k backend.Key) error {
+	if err := k.Validate(s.props.MaxKey); err != nil {
+		return err
+	}
+	if _, err := s.head(ctx, k); err != nil {
+		return err
+	}
+	return s.remove(ctx, k)
+}
+
+func (s *Store) remove(ctx context.Context, k backend.Key) error {
+	_, err := s.client.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: &s.options.Bucket, Key: aws.String(s.full(k)), RequestPayer: s.payer()})
+	if err != nil {
+		return s.failure(ctx, fmt.Sprintf("delete %q", string(k)), err)
+	}
+	return nil
+}
