@@ -24,6 +24,9 @@ type Target struct {
 	Foreign func(t *testing.T, k backend.Key, body []byte)
 	// Expire makes the store forget everything staged; nil if it cannot.
 	Expire func(t *testing.T)
+	// Unlistable are characters that the server behind the driver garbles in
+	// its listings.
+	Unlistable string
 }
 
 // Run tests a driver. It calls open for each test: the target must be empty,

@@ -1,0 +1,150 @@
+package s3_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/backendtest"
+	"github.com/sinkfs/sinkfs/backend/s3"
+	"github.com/sinkfs/sinkfs/internal/testserver"
+)
+
+// setEnviron gives this process the credentials of the test servers.
+func setEnviron(t *testing.T) {
+	t.Helper()
+	for k, v := range testserver.Environ() {
+		t.Setenv(k, v)
+	}
+}
+
+// other is a client that knows nothing of sinkfs.
+func other(url string) *awss3.Client {
+	return awss3.New(awss3.Options{
+		BaseEndpoint: &url, UsePathStyle: true, Region: testserver.Region,
+		Credentials: credentials.NewStaticCredentialsProvider(testserver.AccessKey, testserver.SecretKey, ""),
+	})
+}
+
+func makeBucket(t *testing.T, url, bucket string) {
+	t.Helper()
+	if _, err := other(url).CreateBucket(t.Context(), &awss3.CreateBucketInput{Bucket: &bucket}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func open(t *testing.T, o s3.Options) *s3.Store {
+	t.Helper()
+	o.PathStyle, o.Log = true, slog.New(slog.NewTextHandler(t.Output(), nil))
+	s, err := s3.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// bucketName is one that no other test has.
+func bucketName(t *testing.T) string {
+	t.Helper()
+	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-", "#", "-").Replace(t.Name()))
+	return "b-" + name[max(0, len(name)-50):]
+}
+
+func TestStore(t *testing.T) {
+	setEnviron(t)
+	testserver.Each(t, func(t *testing.T, server *testserver.Server) {
+		for _, prefix := range []string{"", "logs/prod"} {
+			t.Run("prefix="+prefix, func(t *testing.T) {
+				backendtest.Run(t, func(t *testing.T) backendtest.Target {
+					t.Helper()
+					bucket := strings.ReplaceAll(bucketName(t), "=", "-")
+					makeBucket(t, server.URL, bucket)
+					s := open(t, s3.Options{Bucket: bucket, Prefix: prefix, Endpoint: server.URL})
+					target := target(s, server.URL, bucket, prefix)
+					if server.Kind.Name == testserver.VersityGW.Name {
+						target.Unlistable = "\u0001" // it does not know encoding-type
+					}
+					return target
+				})
+			})
+		}
+	})
+}
+
+func target(s *s3.Store, url, bucket, prefix string) backendtest.Target {
+	client := other(url)
+	if prefix != "" {
+		prefix += "/"
+	}
+	return backendtest.Target{
+		Store: s,
+		Foreign: func(t *testing.T, k backend.Key, body []byte) {
+			t.Helper()
+			if _, err := client.PutObject(t.Context(), &awss3.PutObjectInput{
+				Bucket: &bucket, Key: aws.String(prefix + string(k)), Body: bytes.NewReader(body),
+			}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		Expire: func(t *testing.T) {
+			t.Helper()
+			if n := abortAll(t, s, "d/a"); n == 0 {
+				t.Error("no upload of d/a is listed")
+			}
+		},
+	}
+}
+
+func abortAll(t *testing.T, s *s3.Store, under backend.Key) (n int) {
+	t.Helper()
+	if err := s.Uploads(t.Context(), under, func(u backend.Upload) error {
+		n++
+		return s.AbortUpload(t.Context(), u)
+	}); err != nil {
+		t.Error(err)
+	}
+	return n
+}
+
+func object(k backend.Key, body []byte) backend.Object {
+	return backend.Object{
+		Key: k, Size: int64(len(body)), Meta: backend.Meta{"sinkfs-part": "7"}, Mode: 0o640,
+		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
+	}
+}
+
+func pattern(size int) []byte {
+	body := make([]byte, size)
+	for i := range body {
+		body[i] = byte(i*7 + i>>8*13 + i>>16*31)
+	}
+	return body
+}
+
+func wantBody(t *testing.T, s backend.Store, k backend.Key, want []byte) {
+	t.Helper()
+	r, err := s.Open(t.Context(), k, 0, -1)
+	if err != nil {
+		t.Errorf("Open(%q) = %v", k, err)
+		return
+	}
+	defer r.Close()
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("body of %q has %d bytes, %v; want %d, or others", k, len(got), err, len(want))
+	}
+}
+
+func wantKind(t *testing.T, what string, err, kind error) {
+	t.Helper()
+	if !errors.Is(err, kind) {
+		t.Errorf("%s = %v, want %v", what, err, kind)
+	}
+}

@@ -1,0 +1,165 @@
+// Package testserver runs real object stores for tests: MinIO and versitygw,
+// two families of servers that read the protocol of S3 differently. They are
+// built from source once, pinned, outside the tree.
+package testserver
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The access of every server here. The region is Region.
+const (
+	AccessKey = "sinkfs-test"
+	SecretKey = "sinkfs-test-secret"
+	Region    = "us-east-1"
+)
+
+// Server is a running store.
+type Server struct {
+	Kind Kind
+	URL  string // http://127.0.0.1:port
+	Dir  string // where it keeps its data
+
+	args []string
+	env  []string
+	cmd  *exec.Cmd
+	done chan error
+	log  bytes.Buffer
+}
+
+// Each runs a test on every kind of server, on an empty one.
+func Each(t *testing.T, test func(t *testing.T, s *Server)) {
+	t.Helper()
+	for _, k := range Kinds {
+		t.Run(k.Name, func(t *testing.T) { test(t, Start(t, k)) })
+	}
+}
+
+// Start runs a server until the test ends.
+func Start(t *testing.T, k Kind) *Server {
+	t.Helper()
+	program, err := k.Program(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{Kind: k, URL: fmt.Sprintf("http://127.0.0.1:%d", port), Dir: t.TempDir()}
+	data := filepath.Join(s.Dir, "data")
+	if err := os.Mkdir(data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.args, s.env = k.command(fmt.Sprintf("127.0.0.1:%d", port), data)
+	s.args = append([]string{program}, s.args...)
+	if err := s.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("the last words of %s:\n%s", k.Name, last(s.log.String(), 2000))
+		}
+	})
+	return s
+}
+
+// Run starts a server that was stopped, on the same port and data, and waits
+// until it answers.
+func (s *Server) Run(ctx context.Context) error {
+	s.cmd = exec.CommandContext(context.WithoutCancel(ctx), s.args[0], s.args[1:]...)
+	s.cmd.Env = append(os.Environ(), s.env...)
+	s.cmd.Dir = s.Dir
+	s.log.Reset()
+	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	s.done = make(chan error, 1)
+	go func() { s.done <- s.cmd.Wait() }() // ends with the process, Stop waits for it
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if s.answers(ctx) {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case err := <-s.done:
+			s.done <- err
+			return fmt.Errorf("%s ended: %w\n%s", s.Kind.Name, errors.Join(err, errors.New("it was to serve")), last(s.log.String(), 2000))
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not answer: %w", s.Kind.Name, errors.Join(ctx.Err(), s.Stop()))
+		}
+	}
+}
+
+func (s *Server) answers(ctx context.Context) bool {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+s.Kind.health, nil)
+	if err != nil {
+		return false
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return false
+	}
+	_ = answer.Body.Close()
+	return answer.StatusCode < http.StatusInternalServerError
+}
+
+// Stop kills the server and waits for its end.
+func (s *Server) Stop() error {
+	if s.cmd == nil {
+		return nil
+	}
+	err := s.cmd.Process.Kill()
+	if errors.Is(err, os.ErrProcessDone) {
+		err = nil
+	}
+	<-s.done
+	s.cmd = nil
+	return err
+}
+
+// Environ is what a client of the server has in its environment.
+func Environ() map[string]string {
+	return map[string]string{
+		"AWS_ACCESS_KEY_ID": AccessKey, "AWS_SECRET_ACCESS_KEY": SecretKey, "AWS_REGION": Region,
+		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_EC2_METADATA_DISABLED": "true",
+	}
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed at once
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	addr, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		return 0, fmt.Errorf("listening at %v", l.Addr())
+	}
+	return addr.Port, nil
+}
+
+func last(text string, n int) string {
+	return strings.TrimSpace(text[max(0, len(text)-n):])
+}
