@@ -48,7 +48,7 @@ func (a anchor) sum() string {
 // readAnchor returns nil when there is none.
 func readAnchor(dir string) (*anchor, error) {
 	path := filepath.Join(dir, anchorName)
-	b, err := os.ReadFile(path) //nolint:gosec // in the state directory
+	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -99,7 +99,7 @@ func replaceFile(path string, b []byte) error {
 }
 
 func writeSynced(path string, b []byte) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) //nolint:gosec // in the state directory
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func writeSynced(path string, b []byte) (err error) {
 
 // syncDir makes the names in dir durable.
 func syncPath(dir string) (err error) {
-	d, err := os.Open(dir) //nolint:gosec // in the state directory
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

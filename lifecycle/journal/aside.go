@@ -125,7 +125,7 @@ func asideNumbers(aside string) ([]int, error) {
 // copyFile copies from to a new file, keeping its holes, and makes both
 // durable.
 func copyFile(from, to string) (err error) {
-	src, err := os.Open(from) //nolint:gosec // in the state directory
+	src, err := os.Open(from)
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func copyFile(from, to string) (err error) {
 	if err := src.Sync(); err != nil {
 		return err
 	}
-	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // in the state directory
+	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}

@@ -107,7 +107,7 @@ func (b *batch) stored(key []byte) (s sum, found bool, err error) {
 }
 
 func (b *batch) note(sign byte, key []byte, s sum) {
-	b.digest.Write(binary.BigEndian.AppendUint32([]byte{sign}, uint32(len(key)))) //nolint:gosec // keys are below maxKey
+	b.digest.Write(binary.BigEndian.AppendUint32([]byte{sign}, uint32(len(key))))
 	b.digest.Write(key)
 	b.digest.Write(s[:])
 }

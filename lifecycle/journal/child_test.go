@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/sinkfs/sinkfs/lifecycle/journal"
 )
 
@@ -24,7 +26,7 @@ const childEnv = "JOURNAL_TEST_CHILD"
 func TestMain(m *testing.M) {
 	switch os.Getenv(childEnv) {
 	case "":
-		os.Exit(m.Run())
+		goleak.VerifyTestMain(m)
 	case "write":
 		exit(childWrite(os.Args[1], os.Stdout))
 	case "state":
@@ -46,7 +48,7 @@ func exit(err error) {
 	os.Exit(0)
 }
 
-func child(t testing.TB, role, dir string) *exec.Cmd {
+func child(t *testing.T, role, dir string) *exec.Cmd {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -89,8 +91,12 @@ func childWrite(dir string, out io.Writer) error {
 					return
 				}
 				mu.Lock()
-				fmt.Fprintln(out, w, n)
+				_, err := fmt.Fprintln(out, w, n)
 				mu.Unlock()
+				if err != nil {
+					failed <- err
+					return
+				}
 			}
 		}()
 	}
@@ -99,10 +105,10 @@ func childWrite(dir string, out io.Writer) error {
 
 func records(w, n uint64) []journal.Record {
 	if w == 0 {
-		return []journal.Record{journal.Checkpoint{ID: n % 2, Parts: int(n), Error: noise(n)}} //nolint:gosec // small
+		return []journal.Record{journal.Checkpoint{ID: n % 2, Parts: int(n), Error: noise(n)}}
 	}
 	rs := []journal.Record{
-		journal.Part{ID: w<<32 | n, Key: strings.Repeat("k", int(n%400))}, //nolint:gosec // small
+		journal.Part{ID: w<<32 | n, Key: strings.Repeat("k", int(n%400))},
 		journal.Counter{Sink: fmt.Sprint(w), Next: n},
 	}
 	if n > keepParts {
@@ -116,7 +122,7 @@ func noise(n uint64) string {
 	r := rand.New(rand.NewPCG(n, 1))
 	b := make([]byte, bigRecord)
 	for i := range b {
-		b[i] = ' ' + byte(r.UintN(90)) //nolint:gosec // small
+		b[i] = ' ' + byte(r.UintN(90))
 	}
 	return string(b)
 }
@@ -147,7 +153,7 @@ func (w *world) add(r journal.Record) error {
 	case journal.Part:
 		w.Parts[r.ID] = r.Key
 	case journal.Checkpoint:
-		n := uint64(r.Parts) //nolint:gosec // small
+		n := uint64(r.Parts)
 		if r.Error != noise(n) {
 			w.Wrong = fmt.Sprintf("large record %d is altered", n)
 		}
@@ -167,7 +173,7 @@ func (w *world) check() string {
 		n := w.number(writer)
 		for i := n; i > 0 && i+keepParts > n; i-- {
 			want++
-			if key, ok := w.Parts[writer<<32|i]; !ok || len(key) != int(i%400) { //nolint:gosec // small
+			if key, ok := w.Parts[writer<<32|i]; !ok || len(key) != int(i%400) {
 				return fmt.Sprintf("writer %d is at %d, but its part %d is not there", writer, n, i)
 			}
 		}
@@ -221,7 +227,9 @@ func childHold(dir string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(out, "open")
+	if _, err := fmt.Fprintln(out, "open"); err != nil {
+		return err
+	}
 	if _, err := io.Copy(io.Discard, in); err != nil {
 		return err
 	}
@@ -240,7 +248,7 @@ type writing struct {
 	stopped bool
 }
 
-func startWriting(t testing.TB, dir string) *writing {
+func startWriting(t *testing.T, dir string) *writing {
 	t.Helper()
 	w := &writing{cmd: child(t, "write", dir), read: make(chan struct{}), news: make(chan struct{}, 1)}
 	w.cmd.Stderr = os.Stderr
@@ -285,7 +293,7 @@ func (w *writing) now() [writers]uint64 {
 }
 
 // reaches waits until each writer got n records further than from.
-func (w *writing) reaches(t testing.TB, from [writers]uint64, n uint64) {
+func (w *writing) reaches(t *testing.T, from [writers]uint64, n uint64) {
 	t.Helper()
 	for {
 		all := true

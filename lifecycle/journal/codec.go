@@ -99,8 +99,8 @@ const (
 )
 
 const (
-	compressFrom = 4 << 10   // JSON below this stays readable in the files
-	maxBody      = 192 << 20 // of one record, compressed
+	compressFrom = 4 << 10  // JSON below this stays readable in the files
+	maxBody      = 64 << 20 // of one record, compressed
 )
 
 // codec turns records into ops and back. Its compressors are made when the

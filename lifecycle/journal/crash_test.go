@@ -34,7 +34,7 @@ func survives(t *testing.T, dir string, acked [writers]uint64) [writers]uint64 {
 	}
 	var at [writers]uint64
 	for i := range at {
-		if at[i] = w.number(uint64(i)); at[i] < acked[i] { //nolint:gosec // small
+		if at[i] = w.number(uint64(i)); at[i] < acked[i] {
 			t.Errorf("writer %d: got %d after the crash, but %d was acknowledged", i, at[i], acked[i])
 		}
 	}

@@ -16,7 +16,7 @@ const (
 	spaceHead   = 'm'
 
 	maxKey    = 16 << 10
-	pieceSize = 256 << 10
+	pieceSize = 128 << 10
 )
 
 func recordKey(letter byte, id []byte) []byte { return append([]byte{spaceRecord, letter}, id...) }
@@ -49,7 +49,7 @@ type entry struct {
 
 func checksum(key, value []byte) sum {
 	h := sha256.New()
-	h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(key)))) //nolint:gosec // keys are below maxKey
+	h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(key))))
 	h.Write(key)
 	h.Write(value)
 	var s sum

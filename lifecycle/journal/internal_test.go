@@ -10,18 +10,18 @@ import (
 // TestNewerJournalIsRefused: a journal that a later version wrote is left
 // alone.
 func TestNewerJournalIsRefused(t *testing.T) {
-	newer := map[string]func(t *testing.T, j *Journal) error{
-		"anchor": func(t *testing.T, j *Journal) error {
+	newer := map[string]func(j *Journal) error{
+		"anchor": func(j *Journal) error {
 			a := anchorAt(j.writer.head, walID{})
 			a.Version++
 			return a.write(j.dir)
 		},
-		"head": func(t *testing.T, j *Journal) error {
+		"head": func(j *Journal) error {
 			h := j.writer.head
 			h.version = formatVersion + 1
 			return j.db.Update(func(txn *badger.Txn) error { return txn.Set(headKey(), h.encode()) })
 		},
-		"record": func(t *testing.T, j *Journal) error {
+		"record": func(j *Journal) error {
 			done := make(chan error, 1)
 			err := j.submit(&request{ops: []op{{key: recordKey('?', nil), body: []byte("{}")}}, done: done})
 			return errors.Join(err, <-done)
@@ -40,7 +40,7 @@ func TestNewerJournalIsRefused(t *testing.T) {
 			if name == "anchor" { // Close would write it again
 				j.writer.broken = errors.New("test")
 			}
-			if err := errors.Join(write(t, j), j.Close()); err != nil {
+			if err := errors.Join(write(j), j.Close()); err != nil {
 				t.Fatal(err)
 			}
 			j, err = Open(Options{Dir: dir, MinFree: 1})

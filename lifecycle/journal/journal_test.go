@@ -51,7 +51,7 @@ func part(id uint64, ranges int) journal.Part {
 	}
 	for i := range ranges {
 		p.Ranges = append(p.Ranges, journal.PartRange{
-			Source: journal.SourceID{Ino: uint64(i)*7919 ^ id, Gen: uint32(i)}, //nolint:gosec // small
+			Source: journal.SourceID{Ino: uint64(i)*7919 ^ id, Gen: uint32(i)},
 			Path:   fmt.Sprintf("events/host-%05d/app.log", i),
 			Range:  journal.Range{Off: int64(i) * 4096, Len: 4096},
 		})
@@ -75,9 +75,11 @@ func TestLoadReturnsWhatWasWrittenInOrderOfKindAndIdentity(t *testing.T) {
 	must(t, j.Mark(journal.Checkpoint{ID: 9, State: journal.Complete}, journal.DropPart{ID: 5},
 		journal.DropSource{ID: journal.SourceID{Ino: 8}}, journal.DropCheckpoint{ID: 8}, journal.DropPart{ID: 77}))
 	want := []journal.Record{
-		journal.Instance{UID: "9f3c", Target: "file:///x"}, journal.Counter{Sink: "/", Next: 4},
+		journal.Instance{UID: "9f3c", Target: "file:///x"},
+		journal.Counter{Sink: "/", Next: 4},
 		journal.Source{ID: id, Path: "/a", Finished: []journal.Range{{Off: 1, Len: 2}}},
-		journal.Checkpoint{ID: 9, State: journal.Complete}, part(2, 3), part(300, 1),
+		journal.Checkpoint{ID: 9, State: journal.Complete},
+		part(2, 3), part(300, 1),
 	}
 	if diff := cmp.Diff(want, loadAll(t, j)); diff != "" {
 		t.Errorf("before reopening (-want +got):\n%s", diff)

@@ -1,9 +1,11 @@
 package journal_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -53,21 +55,24 @@ var texts = []string{"", "short", noise(1)[:5<<10], noise(2)[:400<<10]}
 func aRecord(t *rapid.T) journal.Record {
 	id := rapid.Uint64Range(0, 5).Draw(t, "id")
 	text := texts[rapid.IntRange(0, len(texts)-1).Draw(t, "text")]
-	source := journal.SourceID{Ino: id, Gen: uint32(len(text))} //nolint:gosec // small
+	source := journal.SourceID{Ino: id, Gen: uint32(len(text))}
 	return rapid.SampledFrom([]journal.Record{
-		journal.Instance{UID: text}, journal.Counter{Sink: fmt.Sprint("/", id), Next: uint64(len(text))},
-		journal.Source{ID: source, Path: text}, journal.Checkpoint{ID: id, Error: text}, journal.Part{ID: id, Error: text},
-		journal.DropPart{ID: id}, journal.DropSource{ID: source}, journal.DropCheckpoint{ID: id},
+		journal.Instance{UID: text},
+		journal.Counter{Sink: fmt.Sprint("/", id), Next: uint64(len(text))},
+		journal.Source{ID: source, Path: text},
+		journal.Checkpoint{ID: id, Error: text},
+		journal.Part{ID: id, Error: text},
+		journal.DropPart{ID: id},
+		journal.DropSource{ID: source},
+		journal.DropCheckpoint{ID: id},
 	}).Draw(t, "record")
 }
 
 func TestJournalIsAMapThatSurvivesReopening(t *testing.T) {
+	tmp := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
-		dir, err := os.MkdirTemp("", "journal-model-")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = os.RemoveAll(dir) }()
+		dir := filepath.Join(tmp, "journal")
+		var err error
 		var j *journal.Journal
 		reopen := func() {
 			if j != nil {
@@ -80,7 +85,7 @@ func TestJournalIsAMapThatSurvivesReopening(t *testing.T) {
 			}
 		}
 		reopen()
-		defer func() { _ = j.Close() }()
+		defer func() { _ = errors.Join(j.Close(), os.RemoveAll(dir)) }()
 		want := model{}
 		write := func(fn func(...journal.Record) error, rs ...journal.Record) {
 			if err := fn(rs...); err != nil {

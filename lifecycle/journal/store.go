@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,7 +20,7 @@ const (
 
 	// memTable bounds what Badger keeps in memory, twice: its copy in the heap
 	// and the mapped write-ahead log. A transaction takes at most 15 % of it.
-	memTable = 4 << 20
+	memTable = 2 << 20
 )
 
 // storeOptions are Badger's, for a small journal that must not lose a thing.
@@ -30,20 +29,20 @@ func storeOptions(dir string, log *slog.Logger) badger.Options {
 	o.Logger = storeLog{log}
 	o.SyncWrites = true                              // the default loses acknowledged commits at a power cut
 	o.ChecksumVerificationMode = options.OnTableRead // verifies all at open; the other modes panic later
-	o.VerifyValueChecksum = true                     //
-	o.Compression = options.None                     // large records come compressed; heads are found in the raw files
-	o.BlockCacheSize, o.IndexCacheSize = 0, 0        // nothing to decompress, so nothing to cache
-	o.MemTableSize = memTable                        //
-	o.NumMemtables = 2                               //
+	o.VerifyValueChecksum = true
+	o.Compression = options.None              // large records come compressed; heads are found in the raw files
+	o.BlockCacheSize, o.IndexCacheSize = 0, 0 // nothing to decompress, so nothing to cache
+	o.MemTableSize = memTable
+	o.NumMemtables = 2
 	o.NumLevelZeroTables, o.NumLevelZeroTablesStall = 2, 4
-	o.BaseTableSize, o.BaseLevelSize = 2<<20, 4<<20 //
-	o.ValueThreshold = 512 << 10                    // above every value of ours: the value log stays empty,
-	o.ValueLogFileSize = 1 << 20                    // because Badger only logs it when syncing that fails
-	o.NumVersionsToKeep = 1                         //
-	o.NumCompactors = 2                             // the least that Badger takes
-	o.CompactL0OnClose = false                      // closing after a failed check must not rewrite the evidence
-	o.DetectConflicts = false                       // one writer
-	o.MetricsEnabled = false                        //
+	o.BaseTableSize, o.BaseLevelSize = 2<<20, 4<<20
+	o.ValueThreshold = 256 << 10 // above every value of ours: the value log stays empty,
+	o.ValueLogFileSize = 1 << 20 // because Badger only logs it when syncing that fails
+	o.NumVersionsToKeep = 1
+	o.NumCompactors = 2        // the least that Badger takes
+	o.CompactL0OnClose = false // closing after a failed check must not rewrite the evidence
+	o.DetectConflicts = false  // one writer
+	o.MetricsEnabled = false
 	return o
 }
 
@@ -72,13 +71,19 @@ func openStore(dir string, log *slog.Logger) (db *badger.DB, err error) {
 // is said nowhere else.
 type storeLog struct{ log *slog.Logger }
 
-func (l storeLog) Errorf(format string, args ...any)   { l.say(slog.LevelError, format, args) }
-func (l storeLog) Warningf(format string, args ...any) { l.say(slog.LevelWarn, format, args) }
-func (l storeLog) Infof(string, ...any)                {}
-func (l storeLog) Debugf(string, ...any)               {}
+func (l storeLog) Errorf(format string, args ...any) {
+	l.log.Error("journal store", detail(format, args))
+}
 
-func (l storeLog) say(level slog.Level, format string, args []any) {
-	l.log.Log(context.Background(), level, "journal store", slog.String("detail", strings.TrimSpace(fmt.Sprintf(format, args...))))
+func (l storeLog) Warningf(format string, args ...any) {
+	l.log.Warn("journal store", detail(format, args))
+}
+
+func (l storeLog) Infof(string, ...any)  {}
+func (l storeLog) Debugf(string, ...any) {}
+
+func detail(format string, args []any) slog.Attr {
+	return slog.String("detail", strings.TrimSpace(fmt.Sprintf(format, args...)))
 }
 
 // get calls fn with the value of key; fn is not called when there is none.

@@ -50,28 +50,12 @@ func takeSurvey(dir string) (survey, error) {
 	}
 	names := map[string]int{}
 	for _, f := range files {
-		ext := filepath.Ext(f.Name())
 		if fi, err := f.Info(); err != nil || fi.Size() == 0 && f.Name() != manifestName {
 			continue // not there, or as good as that
 		}
-		names[ext]++
-		if f.Name() == manifestName {
-			s.db = true
-		}
-		found := &s.wal
-		switch ext {
-		case tableExt:
-			found = &s.table
-		case walExt:
-		default:
-			continue
-		}
-		h, err := newestHead(filepath.Join(dir, dbName, f.Name()))
-		if err != nil {
+		names[filepath.Ext(f.Name())]++
+		if err := s.look(filepath.Join(dir, dbName, f.Name())); err != nil {
 			return survey{}, fmt.Errorf("journal: %w", err)
-		}
-		if h.seq > found.seq {
-			*found = h
 		}
 	}
 	if err := s.check(dir, names); err != nil || !s.db {
@@ -79,6 +63,24 @@ func takeSurvey(dir string) (survey, error) {
 	}
 	db := filepath.Join(dir, dbName)
 	return s, errors.Join(s.checkLog(db), checkTables(db))
+}
+
+// look takes what one file of the database says.
+func (s *survey) look(path string) error {
+	found := &s.wal
+	switch filepath.Ext(path) {
+	case walExt:
+	case tableExt:
+		found = &s.table
+	default:
+		s.db = s.db || filepath.Base(path) == manifestName
+		return nil
+	}
+	h, err := newestHead(path)
+	if h.seq > found.seq {
+		*found = h
+	}
+	return err
 }
 
 // check refuses what Badger would open as empty, or partly empty. names
@@ -146,7 +148,7 @@ func newestLog(db string) (newest walID, err error) {
 
 // newestHead finds the head with the highest sequence number in a raw file.
 func newestHead(path string) (newest head, err error) {
-	f, err := os.Open(path) //nolint:gosec // in the state directory
+	f, err := os.Open(path)
 	if err != nil {
 		return head{}, err
 	}

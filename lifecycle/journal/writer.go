@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// A transaction of ours stays well below what Badger takes (629,145 bytes
-	// and 6,553 entries with our memtable), because the removal of old pieces
+	// A transaction of ours stays well below what Badger takes (314,572 bytes
+	// and 3,276 entries with our memtable), because the removal of old pieces
 	// and old links comes on top.
-	maxTxnBytes   = 400 << 10
-	maxTxnEntries = 3000
+	maxTxnBytes   = 200 << 10
+	maxTxnEntries = 1500
 
 	maxGroup    = 1024 // requests that share one turn of the writer
 	anchorEvery = 1024 // transactions without a mark
