@@ -117,15 +117,20 @@ func records(w, n uint64) []journal.Record {
 	return rs
 }
 
-// noise is a long text that only n says.
+// noise is a long text that only n says. It does not compress well.
 func noise(n uint64) string {
-	r := rand.New(rand.NewPCG(n, 1))
+	at := n % bigRecord
+	return fmt.Sprint(n) + someNoise()[at:] + someNoise()[:at]
+}
+
+var someNoise = sync.OnceValue(func() string {
+	r := rand.New(rand.NewPCG(1, 1))
 	b := make([]byte, bigRecord)
 	for i := range b {
 		b[i] = ' ' + byte(r.UintN(90))
 	}
 	return string(b)
-}
+})
 
 // world is what a journal written by childWrite holds.
 type world struct {
