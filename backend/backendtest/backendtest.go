@@ -27,7 +27,12 @@ type Target struct {
 	// Unlistable are characters that the server behind the driver garbles in
 	// its listings.
 	Unlistable string
+	// NoChecksum is a store that keeps none.
+	NoChecksum bool
 }
+
+// keeps says whether the store tells the checksum it should.
+func (target Target) keeps(sum string) bool { return (sum == "") == target.NoChecksum }
 
 // Run tests a driver. It calls open for each test: the target must be empty,
 // and open leaves its removal to t.Cleanup.

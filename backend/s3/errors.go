@@ -95,6 +95,8 @@ var meanings = map[string]meaning{
 	"RequestTimeout":              {backend.ErrTransient, ""},
 	"BadDigest":                   {backend.ErrTransient, "the bytes changed on their way"},
 	"XAmzContentChecksumMismatch": {backend.ErrTransient, "the bytes changed on their way"},
+	"InternalError":               {backend.ErrTransient, ""},
+	"ServiceUnavailable":          {backend.ErrTransient, ""},
 	"IncompleteBody":              {backend.ErrTransient, ""},
 	"QuotaExceeded":               {backend.ErrTransient, "the bucket is full"},
 	"XMinioStorageFull":           {backend.ErrTransient, "the store is full"},

@@ -67,9 +67,9 @@ func (s *Store) List(ctx context.Context, dir backend.Key, after string, fn func
 	return fmt.Errorf("list %q: %w", string(dir), backend.ErrNotExist)
 }
 
-// holdBack is how many entries at the end of a page wait for the next one
-// rather than that a request is made for them.
-const holdBack = 100
+// holdBack is the share of entries, at the end of a page, that rather wait for
+// the next one than that a request is made for them: one in so many.
+const holdBack = 10
 
 // listing turns the order of keys into that of names. The two differ only
 // where a directory "a" has a sibling "a-b", or any that goes on with a
@@ -117,7 +117,7 @@ func (l *listing) settle(ctx context.Context, all []child) ([]child, error) {
 		}
 		name := last[:i]
 		first := slices.IndexFunc(all, func(c child) bool { return strings.HasPrefix(c.name, name) && len(c.name) > i && c.name[i] < '/' })
-		if len(all)-first <= holdBack {
+		if len(all)-first <= len(all)/holdBack {
 			keep = min(keep, first)
 			continue
 		}
