@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/sinkfs/sinkfs/lifecycle/journal"
@@ -42,8 +43,10 @@ func (a *audit) spool(ctx context.Context) error {
 type span struct {
 	journal.Range
 	kind Kind
-	part uint64 // 0 for what the journal keeps of the source itself
+	part uint64 // noPart for what the journal keeps of the source itself
 }
+
+const noPart = math.MaxUint64
 
 func (s span) end() int64 { return s.Off + s.Len }
 
@@ -53,7 +56,7 @@ func (x *index) spool() []Row {
 	paths := map[journal.SourceID]string{}
 	for id, ranges := range x.finished {
 		for _, r := range ranges {
-			spans[id] = append(spans[id], span{r, Finished, 0})
+			spans[id] = append(spans[id], span{r, Finished, noPart})
 		}
 	}
 	for _, p := range x.parts {
@@ -152,13 +155,13 @@ func (s Source) wrong(spans []span) []Row {
 	}
 	// What is finished is summed up by the journal's record of the source and
 	// is in its parts too, for a while.
-	inParts := slices.DeleteFunc(slices.Clone(spans), func(sp span) bool { return sp.part == 0 })
+	inParts := slices.DeleteFunc(slices.Clone(spans), func(sp span) bool { return sp.part == noPart })
 	for _, o := range overlaps(inParts) {
 		add(Duplicate, o.Len, "bytes from %d are in part %d, %s, and in part %d, %s", o.Off, o.a.part, o.a.kind, o.b.part, o.b.kind)
 	}
-	notFinished := slices.DeleteFunc(slices.Clone(spans), func(sp span) bool { return sp.part != 0 && sp.kind == Finished })
+	notFinished := slices.DeleteFunc(slices.Clone(spans), func(sp span) bool { return sp.part != noPart && sp.kind == Finished })
 	for _, o := range overlaps(notFinished) {
-		if o.a.part == 0 {
+		if o.a.part == noPart {
 			add(Duplicate, o.Len, "bytes from %d are finished, and in part %d, which is %s", o.Off, o.b.part, o.b.kind)
 		}
 	}
@@ -213,7 +216,7 @@ func overlaps(spans []span) []overlap {
 		a, b := spans[furthest], spans[i]
 		if b.Off < a.end() {
 			o := overlap{journal.Range{Off: b.Off, Len: min(a.end(), b.end()) - b.Off}, a, b}
-			if b.part == 0 {
+			if b.part == noPart {
 				o.a, o.b = b, a
 			}
 			found = append(found, o)
