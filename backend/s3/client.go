@@ -33,10 +33,10 @@ const (
 
 // newClient puts together how the store is spoken to. Nothing is retried in
 // it: each kind of call has its own rule.
-func newClient(ctx context.Context, o Options) (*awss3.Client, error) {
+func newClient(ctx context.Context, o Options) (*awss3.Client, *chain, error) {
 	web, err := newHTTPClient(o)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	chain := &chain{role: o.RoleARN, load: func(ctx context.Context) (aws.Config, error) {
 		options := []func(*config.LoadOptions) error{config.WithHTTPClient(web), config.WithSharedConfigProfile(o.Profile)}
@@ -47,12 +47,12 @@ func newClient(ctx context.Context, o Options) (*awss3.Client, error) {
 	}}
 	cfg, err := chain.load(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read the AWS configuration (profile %q): %w", o.Profile, err)
+		return nil, nil, fmt.Errorf("read the AWS configuration (profile %q): %w", o.Profile, err)
 	}
 	setDefault(&cfg.Region, defaultRegion)
-	return awss3.NewFromConfig(cfg, func(c *awss3.Options) {
+	client := awss3.NewFromConfig(cfg, func(c *awss3.Options) {
 		c.Credentials = chain
-		c.HTTPClient = &watcher{next: web, refused: chain.refused}
+		c.HTTPClient = &watcher{next: web}
 		c.Retryer = aws.NopRetryer{}
 		c.UsePathStyle = o.PathStyle
 		if o.Endpoint != "" {
@@ -63,7 +63,8 @@ func newClient(ctx context.Context, o Options) (*awss3.Client, error) {
 		// The checksum is in a signed header; a hash of the payload on top
 		// would cost more than all else together.
 		c.APIOptions = append(c.APIOptions, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
-	}), nil
+	})
+	return client, chain, nil
 }
 
 func newHTTPClient(o Options) (*awshttp.BuildableClient, error) {
@@ -126,12 +127,10 @@ func loseDeadPeers(_, _ string, c syscall.RawConn) error {
 	return err
 }
 
-// watcher sees every answer: it has the credentials read anew when the store
-// refuses them, and leaves the store alone for as long as it asks.
+// watcher leaves the store alone for as long as it asks, with all calls.
 type watcher struct {
-	next    aws.HTTPClient
-	refused func()
-	gate    gate
+	next aws.HTTPClient
+	gate gate
 }
 
 // Do implements aws.HTTPClient.
@@ -143,10 +142,7 @@ func (w *watcher) Do(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return answer, err
 	}
-	switch answer.StatusCode {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusBadRequest: // expired tokens are 400
-		w.refused()
-	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+	if answer.StatusCode == http.StatusServiceUnavailable || answer.StatusCode == http.StatusTooManyRequests {
 		w.gate.hold(retryAfter(answer.Header))
 	}
 	return answer, nil

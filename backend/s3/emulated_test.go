@@ -125,6 +125,37 @@ func TestListOrder(t *testing.T) {
 	})
 }
 
+// TestListAcrossPages has a directory whose key is on the page after that of
+// a name that follows it.
+func TestListAcrossPages(t *testing.T) {
+	setEnviron(t)
+	f := newFake(t)
+	f.pages = 11
+	want := []string{}
+	for i := range 10 {
+		want = append(want, fmt.Sprintf("n%d", i))
+	}
+	want = append(want, "x", "x.log", "y")
+	for _, name := range want {
+		f.objects[name] = fakeObject{}
+	}
+	delete(f.objects, "x")
+	f.objects["x/1"] = fakeObject{}
+	requests := 0
+	f.refuse = count(&requests)
+	s := open(t, s3.Options{Bucket: "b", Endpoint: f.URL})
+	got := []string{}
+	if err := s.List(t.Context(), "", "", func(name string, _ backend.Info) error {
+		got = append(got, name)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" || requests != 2 {
+		t.Errorf("List in %d requests (-want +got):\n%s", requests, diff)
+	}
+}
+
 // TestListRequests holds the listing of a large directory to a request a
 // page, although its names have dashes and dots.
 func TestListRequests(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"syscall"
 
 	"github.com/aws/smithy-go"
@@ -72,6 +73,7 @@ var meanings = map[string]meaning{
 	"AllAccessDisabled":     {backend.ErrPermission, "the account cannot be used, ask the store's operator"},
 	"AccountProblem":        {backend.ErrPermission, "the account cannot be used, ask the store's operator"},
 	"InvalidAccessKeyId":    {backend.ErrPermission, "the store does not know this access key: check AWS_ACCESS_KEY_ID or the profile"},
+	"XAdminUserNotFound":    {backend.ErrPermission, "the store does not know this access key: check AWS_ACCESS_KEY_ID or the profile"},
 	"SignatureDoesNotMatch": {backend.ErrPermission, remedySecret},
 	"ExpiredToken":          {backend.ErrPermission, remedyToken},
 	"ExpiredTokenException": {backend.ErrPermission, remedyToken},
@@ -109,7 +111,6 @@ var statuses = map[int]meaning{
 	http.StatusPermanentRedirect:            {backend.ErrUnsupported, remedyRegion},
 	http.StatusUnauthorized:                 {backend.ErrPermission, remedyKeys},
 	http.StatusForbidden:                    {backend.ErrPermission, remedyKeys},
-	http.StatusNotFound:                     {backend.ErrNotExist, ""},
 	http.StatusPreconditionFailed:           {backend.ErrExist, ""},
 	http.StatusRequestedRangeNotSatisfiable: {errRange, ""},
 	http.StatusTooManyRequests:              {backend.ErrTransient, "the store wants fewer requests"},
@@ -136,9 +137,7 @@ func (s *Store) failure(ctx context.Context, what string, err error) error {
 	var m meaning
 	said := ""
 	answer, answered := errors.AsType[*smithyhttp.ResponseError](err)
-	if answered && answer.Response == nil {
-		answered = false
-	}
+	answered = answered && answer.HTTPStatusCode() != 0
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		m = meanings[api.ErrorCode()]
 		said = api.ErrorCode()
@@ -157,7 +156,10 @@ func (s *Store) failure(ctx context.Context, what string, err error) error {
 	} else if m.kind == nil {
 		m, said = s.ofConnection(err)
 	}
-	e := &callError{text: s.sentence(what, said, m.remedy), kind: m.kind, err: err}
+	if errors.Is(m.kind, backend.ErrPermission) {
+		s.chain.refused()
+	}
+	e := &callError{text: sentence(what, said, m.remedy), kind: m.kind, err: err}
 	if answered {
 		if d := retryAfter(answer.Response.Header); d > 0 {
 			return &backend.WaitError{After: d, Err: e}
@@ -166,7 +168,7 @@ func (s *Store) failure(ctx context.Context, what string, err error) error {
 	return e
 }
 
-func (s *Store) sentence(what, said, remedy string) string {
+func sentence(what, said, remedy string) string {
 	text := what + ": " + said
 	if remedy != "" {
 		text += ": " + remedy
@@ -179,12 +181,14 @@ func ofStatus(status int, said string) meaning {
 		return m
 	}
 	switch {
+	case status == http.StatusNotFound && said == "":
+		return meaning{kind: backend.ErrNotExist}
 	case status >= http.StatusInternalServerError:
 		return meaning{kind: backend.ErrTransient}
 	case status == http.StatusBadRequest && (said == "" || said == "BadRequest"):
 		// HEAD says no more; most of the time it is this.
 		return meaning{backend.ErrPermission, "the credentials have expired, the clock is wrong, or store.s3.region is"}
-	case status >= http.StatusBadRequest:
+	case status >= http.StatusBadRequest && status != http.StatusNotFound:
 		return meaning{backend.ErrUnsupported, "the store does not take this request"}
 	}
 	return meaning{backend.ErrTransient, "this is no answer of S3, check store.s3.endpoint"}
@@ -215,7 +219,7 @@ func (s *Store) ofConnection(err error) (meaning, string) {
 		m.remedy = "the certificate is of an authority not known here, name it in store.s3.ca_file"
 	case errors.As(err, &host), errors.As(err, &invalid):
 		m.remedy = "the certificate is not good for this endpoint, check store.s3.endpoint and the clock"
-	case errors.As(err, &record):
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		m.remedy = "the endpoint does not speak TLS, write http:// in store.s3.endpoint"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		m.remedy = "nothing listens there: check store.s3.endpoint and that the store runs"
@@ -223,25 +227,11 @@ func (s *Store) ofConnection(err error) (meaning, string) {
 	return m, said + root(err).Error()
 }
 
-// root is the error behind the layers of the SDK, each of which repeats the
-// request.
+// root is the error behind the layers of the SDK and of HTTP, each of which
+// repeats the request.
 func root(err error) error {
-	for {
-		var layer interface{ Unwrap() error }
-		switch e := err.(type) { //nolint:errorlint // each layer on its own
-		case *smithy.OperationError:
-			layer = e
-		case *smithyhttp.RequestSendError:
-			layer = e
-		case *smithyhttp.ResponseError:
-			layer = e
-		default:
-			return err
-		}
-		next := layer.Unwrap()
-		if next == nil {
-			return err
-		}
-		err = next
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return e.Err
 	}
+	return err
 }

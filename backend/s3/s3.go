@@ -69,6 +69,7 @@ type Store struct {
 	options Options
 	prefix  string // "" or with a slash at its end
 	client  *awss3.Client
+	chain   *chain
 	log     *slog.Logger
 	buffers buffers
 
@@ -92,11 +93,10 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Prefix != "" {
 		s.prefix = o.Prefix + "/"
 	}
-	client, err := newClient(ctx, o)
-	if err != nil {
+	var err error
+	if s.client, s.chain, err = newClient(ctx, o); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.url(), err)
 	}
-	s.client = client
 	s.buffers = buffers{left: semaphore.NewWeighted(o.Memory), size: o.PartSize}
 	s.props = backend.Properties{
 		URL: s.url(), Identity: s.url(), CreateOnly: true, StageAbove: o.StageAbove,

@@ -103,6 +103,27 @@ func target(s *s3.Store, url, bucket, prefix string) backendtest.Target {
 	}
 }
 
+// TestServersEnforce has the probe find both servers good.
+func TestServersEnforce(t *testing.T) {
+	setEnviron(t)
+	testserver.Each(t, func(t *testing.T, server *testserver.Server) {
+		makeBucket(t, server.URL, "enforce")
+		s := open(t, s3.Options{Bucket: "enforce", Endpoint: server.URL})
+		for range 2 {
+			if err := s.Check(t.Context()); err != nil || !s.Properties().CreateOnly {
+				t.Errorf("Check = %v, CreateOnly: %v", err, s.Properties().CreateOnly)
+			}
+			out, err := other(server.URL).ListObjectsV2(t.Context(), &awss3.ListObjectsV2Input{Bucket: aws.String("enforce")})
+			if err != nil || len(out.Contents) != 0 {
+				t.Errorf("Check leaves %d objects, %v", len(out.Contents), err)
+			}
+			if n := abortAll(t, s, "_sinkfs/probe"); n != 0 {
+				t.Errorf("Check leaves %d uploads", n)
+			}
+		}
+	})
+}
+
 func abortAll(t *testing.T, s *s3.Store, under backend.Key) (n int) {
 	t.Helper()
 	if err := s.Uploads(t.Context(), under, func(u backend.Upload) error {

@@ -28,7 +28,7 @@ var (
 			return []string{"server", "--quiet", "--address", addr, "--console-address", "127.0.0.1:0", dir},
 				[]string{
 					"MINIO_ROOT_USER=" + AccessKey, "MINIO_ROOT_PASSWORD=" + SecretKey, "MINIO_BROWSER=off", "MINIO_UPDATE=off",
-					"MINIO_CI_CD=on", "MINIO_SCANNER_SPEED=slowest",
+					"MINIO_CI_CD=on", "MINIO_SITE_REGION=" + Region, "MINIO_SCANNER_SPEED=slowest",
 				}
 		},
 	}

@@ -1,0 +1,256 @@
+package s3_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/s3"
+	"github.com/sinkfs/sinkfs/internal/faultproxy"
+	"github.com/sinkfs/sinkfs/internal/testserver"
+)
+
+// says holds an error to a kind and to words that tell what to do.
+func says(t *testing.T, what string, err, kind error, words ...string) {
+	t.Helper()
+	if !errors.Is(err, kind) {
+		t.Errorf("%s = %v, want %v", what, err, kind)
+		return
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("%s = %v, want it to say %q", what, err, w)
+		}
+	}
+}
+
+func TestErrorsOfServers(t *testing.T) {
+	setEnviron(t)
+	testserver.Each(t, func(t *testing.T, server *testserver.Server) {
+		makeBucket(t, server.URL, "there")
+		check := func(o s3.Options) error {
+			if o.Bucket == "" {
+				o.Bucket = "there"
+			}
+			if o.Endpoint == "" {
+				o.Endpoint = server.URL
+			}
+			return open(t, o).Check(t.Context())
+		}
+		says(t, "a bucket that is not there", check(s3.Options{Bucket: "not-there"}), backend.ErrUnsupported, "make it, or correct the target")
+		says(t, "TLS to a plain port", check(s3.Options{Endpoint: strings.Replace(server.URL, "http:", "https:", 1)}), backend.ErrTransient, "write http://")
+		says(t, "a port where nothing listens", check(s3.Options{Endpoint: "http://127.0.0.1:1"}), backend.ErrTransient, "nothing listens there", "127.0.0.1:1")
+		says(t, "a name that is none", check(s3.Options{Endpoint: "http://nowhere.invalid"}), backend.ErrTransient, "nowhere.invalid", "store.s3.endpoint")
+		says(t, "another region", check(s3.Options{Region: "eu-central-1"}), backend.ErrUnsupported, "store.s3.region")
+		t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+		says(t, "a wrong secret", check(s3.Options{}), backend.ErrPermission, "the secret does not belong to the key")
+		t.Setenv("AWS_ACCESS_KEY_ID", "nobody")
+		says(t, "an unknown key", check(s3.Options{}), backend.ErrPermission, "AWS_ACCESS_KEY_ID")
+		t.Setenv("AWS_ACCESS_KEY_ID", "")
+		t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+		says(t, "no key at all", check(s3.Options{}), backend.ErrPermission, "AWS_ACCESS_KEY_ID", "role")
+	})
+}
+
+func TestErrorsOfAmazon(t *testing.T) {
+	setEnviron(t)
+	for _, tt := range []struct {
+		status int
+		code   string
+		header map[string]string
+		kind   error
+		words  string
+	}{
+		{301, "PermanentRedirect", map[string]string{"X-Amz-Bucket-Region": "eu-west-3"}, backend.ErrUnsupported, "set store.s3.region to eu-west-3"},
+		{400, "AuthorizationHeaderMalformed", map[string]string{"X-Amz-Bucket-Region": "eu-west-3"}, backend.ErrUnsupported, "set store.s3.region to eu-west-3"},
+		{403, "RequestTimeTooSkewed", nil, backend.ErrPermission, "clock of this host"},
+		{400, "ExpiredToken", nil, backend.ErrPermission, "renew the credentials"},
+		{403, "AccessDenied", nil, backend.ErrPermission, "s3:PutObject"},
+		{503, "SlowDown", nil, backend.ErrTransient, "fewer requests"},
+		{503, "", nil, backend.ErrTransient, "503"},
+		{500, "InternalError", nil, backend.ErrTransient, "500"},
+		{404, "NoSuchBucket", nil, backend.ErrUnsupported, "no such bucket"},
+		{501, "NotImplemented", nil, backend.ErrUnsupported, "store.s3.checksum"},
+		{404, "PageNotFound", nil, backend.ErrTransient, "check store.s3.endpoint"},
+		{418, "Teapot", nil, backend.ErrUnsupported, "418 Teapot"},
+	} {
+		f := newFake(t)
+		f.refuse = func(w http.ResponseWriter, _ *http.Request) bool {
+			for k, v := range tt.header {
+				w.Header().Set(k, v)
+			}
+			fakeError(w, tt.status, tt.code)
+			return true
+		}
+		s := open(t, s3.Options{Bucket: "b", Endpoint: f.URL})
+		says(t, "Check when the store says "+tt.code, s.Check(t.Context()), tt.kind, tt.words)
+	}
+}
+
+func TestReadOnlyKey(t *testing.T) {
+	setEnviron(t)
+	f := newFake(t)
+	f.refuse = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			return false
+		}
+		fakeError(w, http.StatusForbidden, "AccessDenied")
+		return true
+	}
+	s := open(t, s3.Options{Bucket: "b", Endpoint: f.URL})
+	says(t, "Check", s.Check(t.Context()), backend.ErrPermission, "write below s3://b", "s3:PutObject")
+	_, err := s.Put(t.Context(), object("a", []byte("body")))
+	says(t, "Put", err, backend.ErrPermission, "s3:PutObject")
+	_, err = s.Stat(t.Context(), "a")
+	wantKind(t, "Stat", err, backend.ErrNotExist)
+}
+
+// TestRotation changes the keys in a file while the store is in use.
+func TestRotation(t *testing.T) {
+	setEnviron(t)
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+	file := filepath.Join(t.TempDir(), "credentials")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", file)
+	write := func(key, secret string) {
+		text := "[sink]\naws_access_key_id = " + key + "\naws_secret_access_key = " + secret + "\n"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server := testserver.Start(t, testserver.VersityGW)
+	makeBucket(t, server.URL, "rotation")
+	write("old", "old")
+	s := open(t, s3.Options{Bucket: "rotation", Endpoint: server.URL, Profile: "sink"})
+	wantKind(t, "Check with a key that is not valid", s.Check(t.Context()), backend.ErrPermission)
+	write(testserver.AccessKey, testserver.SecretKey)
+	until(t, func() bool { return s.Check(t.Context()) == nil })
+	write(testserver.AccessKey, "revoked")
+	if err := s.Check(t.Context()); err != nil {
+		t.Errorf("Check with the key that still works = %v", err)
+	}
+}
+
+// until waits for something to come true.
+func until(t *testing.T, true func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for tick := time.NewTicker(50 * time.Millisecond); !true(); {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatal("it does not come true")
+		}
+	}
+}
+
+// TestThrottled leaves a store alone for as long as it asks, with all calls.
+func TestThrottled(t *testing.T) {
+	setEnviron(t)
+	f := newFake(t)
+	proxy := faultproxy.New(t, f.URL)
+	s := open(t, s3.Options{Bucket: "b", Endpoint: proxy.URL})
+	if err := s.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Set(faultproxy.Rule{Call: faultproxy.Put, Fault: faultproxy.SlowDown, Count: 1})
+	_, err := s.Put(t.Context(), object("a", []byte("body")))
+	says(t, "Put", err, backend.ErrTransient, "fewer requests")
+	if d := backend.RetryAfter(err); d != time.Second {
+		t.Errorf("RetryAfter = %v", d)
+	}
+	start := time.Now()
+	if _, err := s.Put(t.Context(), object("b", []byte("body"))); err != nil || time.Since(start) < 900*time.Millisecond {
+		t.Errorf("Put = %v after %v, the store asked for 1 s", err, time.Since(start))
+	}
+	proxy.Set(faultproxy.Rule{Call: faultproxy.Put, Fault: faultproxy.SlowDown, Count: 1})
+	_, err = s.Put(t.Context(), object("c", []byte("body")))
+	wantKind(t, "Put", err, backend.ErrTransient)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	_, err = s.Put(ctx, object("d", []byte("body")))
+	wantKind(t, "Put that waits", err, context.DeadlineExceeded)
+}
+
+// TestCancel ends calls at a store that does not answer.
+func TestCancel(t *testing.T) {
+	setEnviron(t)
+	f := newFake(t)
+	s := open(t, s3.Options{Bucket: "b", Endpoint: f.URL, PartSize: 1 << 20})
+	if err := s.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(t.Context(), object("there", []byte("body"))); err != nil {
+		t.Fatal(err)
+	}
+	silent := make(chan struct{})
+	defer close(silent)
+	f.refuse = func(http.ResponseWriter, *http.Request) bool { <-silent; return true }
+	for name, call := range map[string]func(context.Context) error{
+		"Check": s.Check,
+		"Put":   func(ctx context.Context) error { _, err := s.Put(ctx, object("a", pattern(5<<20))); return err },
+		"Stage": func(ctx context.Context) error { _, err := s.Stage(ctx, object("a", pattern(5<<20))); return err },
+		"Stat":  func(ctx context.Context) error { _, err := s.Stat(ctx, "there"); return err },
+		"Open":  func(ctx context.Context) error { _, err := s.Open(ctx, "there", 0, -1); return err },
+		"List": func(ctx context.Context) error {
+			return s.List(ctx, "", "", func(string, backend.Info) error { return nil })
+		},
+		"Delete": func(ctx context.Context) error { return s.Delete(ctx, "there") },
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		start := time.Now()
+		err := call(ctx)
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 5*time.Second {
+			t.Errorf("%s = %v after %v", name, err, time.Since(start))
+		}
+		cancel()
+	}
+}
+
+// TestStageGivesUp leaves no upload behind when the parts do not get there.
+func TestStageGivesUp(t *testing.T) {
+	setEnviron(t)
+	f := newFake(t)
+	s := open(t, s3.Options{Bucket: "b", Endpoint: f.URL, PartSize: 1000})
+	f.refuse = failSome(100, "3")
+	_, err := s.Stage(t.Context(), object("a", pattern(10_000)))
+	wantKind(t, "Stage", err, backend.ErrTransient)
+	if n := abortAll(t, s, ""); n != 0 {
+		t.Errorf("%d uploads are left", n)
+	}
+}
+
+// TestUnknownUploadIsBelievedByNobody: one family of servers says yes to the
+// completion of an upload that it does not know when the key has an object.
+func TestCommitOfForgottenUpload(t *testing.T) {
+	setEnviron(t)
+	yes := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodHead:
+			w.Header().Set("Content-Length", "4")
+			w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
+		case r.Method == http.MethodPost && r.URL.Query().Has("uploads"):
+			_, _ = w.Write([]byte("<R><UploadId>1</UploadId></R>"))
+		case r.Method == http.MethodPost:
+			_, _ = w.Write([]byte("<R></R>"))
+		case r.Method == http.MethodPut:
+			w.Header().Set("Etag", "1")
+		}
+	}))
+	t.Cleanup(yes.Close)
+	s := open(t, s3.Options{Bucket: "b", Endpoint: yes.URL})
+	st, err := s.Stage(t.Context(), object("a", []byte("ours")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = st.Commit(t.Context())
+	says(t, "Commit", err, backend.ErrExist)
+}
