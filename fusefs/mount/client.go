@@ -8,11 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
-	"strconv"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Query asks who keeps the mount of a state directory. Nobody there is
@@ -86,46 +82,4 @@ func call(ctx context.Context, stateDir string, what ask, progress func(Progress
 		return answerLine{}, context.Cause(ctx)
 	}
 	return answerLine{}, errors.Join(errors.New("the supervisor died before it answered"), lines.Err())
-}
-
-// FindState finds the state directory of a mount: its lock is open in the
-// process that keeps the mount. Nothing is asked of the mount, which may be
-// dead. It sees what this process may see.
-func FindState(mountpoint string) (string, error) {
-	procs, err := os.ReadDir("/proc")
-	if err != nil {
-		return "", err
-	}
-	for _, proc := range procs {
-		pid, err := strconv.Atoi(proc.Name())
-		if err != nil {
-			continue
-		}
-		fds := filepath.Join("/proc", proc.Name(), "fd")
-		entries, err := os.ReadDir(fds)
-		if err != nil {
-			continue // not ours to see, or gone
-		}
-		for _, e := range entries {
-			fd := filepath.Join(fds, e.Name())
-			path, err := os.Readlink(fd)
-			if err != nil || filepath.Base(path) != lockName {
-				continue
-			}
-			if h := holderOf(fd); h.Mountpoint == mountpoint && h.PID == pid {
-				return filepath.Dir(path), nil
-			}
-		}
-	}
-	return "", fmt.Errorf("%w at %s", ErrNoSupervisor, mountpoint)
-}
-
-func holderOf(lock string) Holder {
-	f, err := os.OpenFile(lock, os.O_RDONLY|unix.O_NONBLOCK, 0) // whatever calls itself lock
-	if err != nil {
-		return Holder{}
-	}
-	h := readHolder(f)
-	_ = f.Close() // only read
-	return h
 }

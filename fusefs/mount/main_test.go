@@ -142,9 +142,11 @@ func (p plan) start(t *testing.T, wrap ...string) *keeper {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
+	program := p.Program
+	if program == "" {
+		if program, err = os.Executable(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	args := append(wrap, program, "-test.run=NONE")
 	k := &keeper{plan: p, t: t, cmd: exec.Command(args[0], args[1:]...), stderr: &safeBuffer{}, ended: make(chan struct{}), quiet: make(chan struct{})}

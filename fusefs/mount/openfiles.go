@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -18,10 +19,10 @@ type Open struct {
 
 // String is for people.
 func (o Open) String() string {
-	if o.Count == 0 {
-		return "nothing is open"
+	text := "nothing is open"
+	if o.Count > 0 {
+		text = fmt.Sprintf("%d still open: %s", o.Count, strings.Join(o.Names, ", "))
 	}
-	text := fmt.Sprintf("%d still open: %s", o.Count, strings.Join(o.Names, ", "))
 	if o.Count > len(o.Names) {
 		text += ", …"
 	}
@@ -33,35 +34,72 @@ func (o Open) String() string {
 
 const (
 	openNames = 10
-	openTime  = 2 * time.Second
+	openTime  = time.Second
+	searchers = 32 // of which some may hang
 )
+
+// search is a look through all processes. It has its own goroutine, which
+// nobody waits for: the kernel lets nobody look at a process that is within
+// execve, and that may be waiting for us, to close a file of the mount.
+type search struct {
+	mu    sync.Mutex
+	found Open
+}
 
 // OpenBelow looks through /proc for descriptors and working directories below
 // path, for a bounded time. It reads links only, which asks nothing of the
 // mount. It sees what this process may see.
 func OpenBelow(path string) Open {
-	var found Open
-	procs, err := os.ReadDir("/proc")
-	if err != nil {
-		found.Cut = true
-		return found
+	s := &search{}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.all(path)
+	}()
+	late := time.NewTimer(openTime)
+	defer late.Stop()
+	cut := false
+	select {
+	case <-done:
+	case <-late.C:
+		cut = true
 	}
-	deadline := time.Now().Add(openTime)
-	for _, proc := range procs {
-		pid, err := strconv.Atoi(proc.Name())
-		if err != nil || pid == os.Getpid() { // who holds the bare mountpoint has nothing open in the mount
-			continue
-		}
-		if time.Now().After(deadline) {
-			found.Cut = true
-			break
-		}
-		found.process(filepath.Join("/proc", proc.Name()), path)
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := s.found
+	found.Names = append([]string(nil), found.Names...)
+	found.Cut = found.Cut || cut
 	return found
 }
 
-func (o *Open) process(proc, path string) {
+func (s *search) all(path string) {
+	procs, err := os.ReadDir("/proc")
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.found.Cut = true
+		return
+	}
+	pids := make(chan string, len(procs))
+	for _, proc := range procs {
+		pid, err := strconv.Atoi(proc.Name())
+		if err == nil && pid != os.Getpid() { // who holds the bare mountpoint has nothing open in the mount
+			pids <- filepath.Join("/proc", proc.Name())
+		}
+	}
+	close(pids)
+	var wait sync.WaitGroup
+	for range searchers {
+		wait.Go(func() {
+			for proc := range pids {
+				s.process(proc, path)
+			}
+		})
+	}
+	wait.Wait()
+}
+
+func (s *search) process(proc, path string) {
 	links := []string{filepath.Join(proc, "cwd"), filepath.Join(proc, "root")}
 	if fds, err := os.ReadDir(filepath.Join(proc, "fd")); err == nil {
 		for _, fd := range fds {
@@ -70,13 +108,18 @@ func (o *Open) process(proc, path string) {
 	}
 	for _, link := range links {
 		to, err := os.Readlink(link)
-		if err != nil || !within(to, path) {
-			continue
+		if err == nil && within(to, path) {
+			s.add(processName(proc) + ": " + to)
 		}
-		o.Count++
-		if len(o.Names) < openNames {
-			o.Names = append(o.Names, processName(proc)+": "+to)
-		}
+	}
+}
+
+func (s *search) add(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.found.Count++
+	if len(s.found.Names) < openNames {
+		s.found.Names = append(s.found.Names, name)
 	}
 }
 

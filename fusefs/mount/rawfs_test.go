@@ -24,6 +24,7 @@ type plan struct {
 	Dir        string // spool files and steering files
 	State      string
 	Mountpoint string
+	Program    string // instead of the test's own
 	YoungMax   int
 	YoungAge   time.Duration
 	Protect    bool
@@ -304,4 +305,3 @@ func countLines(data []byte) map[string]int {
 	}
 	return seen
 }
-

@@ -15,7 +15,7 @@ const (
 	defaultYoungAge = 10 * time.Second
 	defaultYoungMax = 5
 	retireTime      = 10 * time.Second // to reach a safe point before a replaced worker is killed
-	hasteTime       = time.Second      // from the second signal to the end
+	hasteTime       = 2 * time.Second  // from the second signal to the end
 )
 
 // supervisor is a mount and whoever serves it. All fields belong to the
