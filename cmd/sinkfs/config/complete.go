@@ -24,6 +24,7 @@ func (c *Config) complete() error {
 	c.completeTarget(&errs)
 	c.completePaths(&errs)
 	c.completeSinks(&errs)
+	c.completeS3(&errs)
 	c.positive(&errs, "source_ttl", c.SourceTTL)
 	c.positive(&errs, "checkpoint.timeout", c.Checkpoint.Timeout)
 	c.positive(&errs, "checkpoint.commit_timeout", c.Checkpoint.CommitTimeout)

@@ -81,11 +81,24 @@ type Store struct {
 	OSS OSS `yaml:"oss" doc:"for oss:// targets"`
 }
 
-// S3 is how an S3 store is reached.
+// S3 is how an S3 store is reached, and what objects in it are like.
 type S3 struct {
-	Endpoint  string `yaml:"endpoint" doc:"URL of a store that is not Amazon's"`
-	Region    string `yaml:"region" doc:"region of the bucket"`
-	PathStyle bool   `yaml:"path_style" doc:"bucket in the path instead of the host name"`
+	Endpoint      string `yaml:"endpoint" doc:"URL of a store that is not Amazon's"`
+	Region        string `yaml:"region" doc:"region of the bucket, else that of the environment or profile"`
+	PathStyle     bool   `yaml:"path_style" doc:"bucket in the path instead of the host name"`
+	Profile       string `yaml:"profile" doc:"profile of the shared AWS configuration, else the environment, web identity and the role of the host are tried"`
+	RoleARN       string `yaml:"role_arn" doc:"role to assume with the credentials found"`
+	SSE           string `yaml:"sse" enum:",AES256,aws:kms,aws:kms:dsse" doc:"encryption by the store, else as the bucket is configured"`
+	KMSKey        string `yaml:"kms_key" doc:"id of the key of aws:kms"`
+	StorageClass  string `yaml:"storage_class" doc:"storage class of objects, else the store's default"`
+	Tags          string `yaml:"tags" doc:"tags of every object, as a=b&c=d"`
+	RequesterPays bool   `yaml:"requester_pays" doc:"agree to pay for requests"`
+	Proxy         string `yaml:"proxy" doc:"URL of an HTTP proxy, else that of the environment"`
+	CAFile        string `yaml:"ca_file" doc:"PEM file of certificates to trust besides the system's"`
+	Checksum      string `yaml:"checksum" enum:"crc32c,none" doc:"checksum that the store verifies; none for stores that do not know it"`
+	PartSize      Size   `yaml:"part_size" doc:"part of a multipart upload; grows for large objects"`
+	PartMemory    Size   `yaml:"part_memory" doc:"bound of all parts in flight together"`
+	Connections   int    `yaml:"connections" doc:"connections to the store at a time"`
 }
 
 // OSS is how an Alibaba Cloud OSS store is reached.

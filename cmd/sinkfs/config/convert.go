@@ -1,17 +1,13 @@
 package config
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"math"
 	"os/user"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/sinkfs/sinkfs/backend"
-	"github.com/sinkfs/sinkfs/backend/local"
 	"github.com/sinkfs/sinkfs/format"
 	"github.com/sinkfs/sinkfs/lifecycle"
 )
@@ -118,17 +114,4 @@ func (c *Config) ControlGID() (*uint32, error) {
 	}
 	gid := uint32(n)
 	return &gid, nil
-}
-
-// OpenStore opens the store of the target. A store that this program lacks is
-// ErrNotBuilt; the other errors are the driver's.
-func OpenStore(_ context.Context, c *Config, log *slog.Logger) (backend.Store, error) {
-	t, err := ParseTarget(c.Target)
-	if err != nil {
-		return nil, Errors{{Place: string(c.origin["target"]), Text: "target: " + err.Error()}}
-	}
-	if t.Scheme != "file" {
-		return nil, fmt.Errorf("target %v: stores at %s:// are %w of sinkfs, use a local directory", t, t.Scheme, ErrNotBuilt)
-	}
-	return local.Open(t.Path, log)
 }

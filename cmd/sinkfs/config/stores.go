@@ -1,0 +1,81 @@
+package config
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/url"
+
+	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/local"
+	"github.com/sinkfs/sinkfs/backend/s3"
+)
+
+// minPart is the smallest part that S3 takes.
+const minPart = 5 << 20
+
+// OpenStore opens the store of the target. A store that this program lacks is
+// ErrNotBuilt; the other errors are the driver's. Only Check goes to a store
+// that is not local.
+func OpenStore(ctx context.Context, c *Config, log *slog.Logger) (backend.Store, error) {
+	t, err := ParseTarget(c.Target)
+	if err != nil {
+		return nil, Errors{{Place: string(c.origin["target"]), Text: "target: " + err.Error()}}
+	}
+	switch t.Scheme {
+	case "file":
+		return local.Open(t.Path, log)
+	case "s3":
+		return s3.Open(ctx, c.Store.S3.options(t, log))
+	}
+	return nil, fmt.Errorf("target %v: stores at %s:// are %w of sinkfs, use a local directory or s3://", t, t.Scheme, ErrNotBuilt)
+}
+
+func (o S3) options(t Target, log *slog.Logger) s3.Options {
+	return s3.Options{
+		Bucket: t.Host, Prefix: t.Path,
+		Endpoint: o.Endpoint, Region: o.Region, PathStyle: o.PathStyle,
+		Profile: o.Profile, RoleARN: o.RoleARN,
+		SSE: o.SSE, KMSKey: o.KMSKey, StorageClass: o.StorageClass, Tags: o.Tags, RequesterPays: o.RequesterPays,
+		Proxy: o.Proxy, CAFile: o.CAFile,
+		NoChecksum: o.Checksum == "none", PartSize: int64(o.PartSize), Memory: int64(o.PartMemory), Connections: o.Connections,
+		Log: log,
+	}
+}
+
+// completeS3 checks what a single value cannot show.
+func (c *Config) completeS3(errs *Errors) {
+	o, at := &c.Store.S3, "store.s3."
+	c.checkURL(errs, at+"endpoint", o.Endpoint)
+	c.checkURL(errs, at+"proxy", o.Proxy)
+	o.CAFile = c.absolute(errs, at+"ca_file", o.CAFile)
+	if _, err := url.ParseQuery(o.Tags); err != nil {
+		errs.at(c.origin, at+"tags", "%q are no tags, write for example team=logs&env=prod", o.Tags)
+	}
+	if o.KMSKey != "" && o.SSE != "aws:kms" && o.SSE != "aws:kms:dsse" {
+		errs.at(c.origin, at+"kms_key", "only sse: aws:kms has a key, write it beside it")
+	}
+	if o.PartSize < minPart {
+		errs.at(c.origin, at+"part_size", "%v is too small, S3 takes parts from 5MiB", o.PartSize)
+	}
+	if o.PartMemory < 2*o.PartSize {
+		errs.at(c.origin, at+"part_memory", "%v does not hold two parts of %v", o.PartMemory, o.PartSize)
+	}
+	if o.Connections < 1 {
+		errs.at(c.origin, at+"connections", "%d is too few, write at least 1", o.Connections)
+	}
+}
+
+func (c *Config) checkURL(errs *Errors, key, text string) {
+	if text == "" {
+		return
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		errs.at(c.origin, key, "it is not a URL, write for example https://store.example.com:9000")
+	case u.User != nil:
+		// The text does not repeat what may be a secret.
+		errs.at(c.origin, key, "a user and password do not belong here, secrets come from the environment or a profile")
+	}
+}

@@ -1,0 +1,44 @@
+package config_test
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/sinkfs/sinkfs/cmd/sinkfs/config"
+)
+
+func TestS3Keys(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"endpoint: minio:9000", "write for example https://"},
+		{"endpoint: https://key:hunter2@minio:9000", "secrets come from the environment"},
+		{"proxy: https://me:hunter2@proxy", "secrets come from the environment"},
+		{"tags: 'a;b'", "write for example team=logs&env=prod"},
+		{"sse: rot13", "AES256"},
+		{"kms_key: x", "sse: aws:kms"},
+		{"checksum: md5", "crc32c"},
+		{"part_size: 1MiB", "from 5MiB"},
+		{"part_memory: 8MiB", "does not hold two parts of 8MiB"},
+		{"connections: 0", "at least 1"},
+	} {
+		_, err := load(t, "target: s3://b\nstore:\n  s3:\n    "+tt.text+"\n")
+		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), ":4:") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: got %v, want line 4 and %q", tt.text, err, tt.want)
+		}
+	}
+}
+
+func TestOpenS3(t *testing.T) {
+	c, err := load(t, "target: s3://logs/prod/\nstore: {s3: {endpoint: 'http://127.0.0.1:1', path_style: true}}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := config.OpenStore(t.Context(), c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := s.Properties()
+	if p.URL != "s3://logs/prod" || !strings.Contains(p.Identity, "127.0.0.1:1") || p.Local || p.StageAbove != 16<<20 {
+		t.Errorf("got %+v", p)
+	}
+}
