@@ -128,7 +128,7 @@ func (in *Instance) publish(ctx context.Context, p *part, alive func()) (backend
 	if p.staged != nil {
 		return p.staged.Commit(ctx)
 	}
-	return in.store.Put(ctx, in.object(p, func() (io.ReadCloser, error) {
+	return in.store.Put(ctx, in.object(p, alive, func() (io.ReadCloser, error) {
 		if p.kept != nil {
 			return io.NopCloser(bytes.NewReader(p.kept)), nil
 		}

@@ -110,9 +110,9 @@ func (b *body) Close() error {
 func (b *body) checksum() string { return fmt.Sprintf("crc32c:%08x", b.sum) }
 
 // object is the part as the store gets it.
-func (in *Instance) object(p *part, open func() (io.ReadCloser, error)) backend.Object {
+func (in *Instance) object(p *part, alive func(), open func() (io.ReadCloser, error)) backend.Object {
 	return backend.Object{
-		Key: backend.Key(p.Key), Size: p.Bytes, Open: open, Meta: in.meta(p),
+		Key: backend.Key(p.Key), Size: p.Bytes, Open: open, Checksum: p.Checksum, Alive: alive, Meta: in.meta(p),
 		Mode: p.Mode, UID: p.UID, GID: p.GID, ModTime: p.ModTime,
 	}
 }
@@ -180,7 +180,7 @@ func (in *Instance) stagePart(ctx context.Context, p *part) error {
 		return fault.Hit(fault.StageDone)
 	}
 	var last *body
-	staged, err := in.store.Stage(ctx, in.object(p, func() (io.ReadCloser, error) {
+	staged, err := in.store.Stage(ctx, in.object(p, alive, func() (io.ReadCloser, error) {
 		last = newBody(p, alive)
 		return last, nil
 	}))
