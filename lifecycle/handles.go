@@ -238,7 +238,9 @@ func (in *Instance) remove(s *source) {
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	delete(in.sources, s.id.Ino)
+	if in.sources[s.id.Ino] == s { // the number may name a new file by now
+		delete(in.sources, s.id.Ino)
+	}
 	delete(in.lingering, s)
 	in.removals = append(in.removals, removal{s.wasIn, append(s.obituary, journal.DropSource{ID: s.id})})
 }

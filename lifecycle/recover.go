@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -107,10 +108,7 @@ func (in *Instance) recover(ctx context.Context) error {
 	}
 	now := in.now()
 	byID := map[journal.SourceID]*source{}
-	for _, n := range in.tree.All() {
-		if n.Kind() == spool.Dir {
-			continue
-		}
+	for _, n := range byBirth(in.tree.All()) {
 		s := in.newSource(n, now)
 		in.sources[n.ID().Ino] = s
 		byID[s.id] = s
@@ -135,6 +133,24 @@ func (in *Instance) recover(ctx context.Context) error {
 	in.recoverManifests()
 	in.makeSinkDirs()
 	return in.recoverCheckpoints(r, done)
+}
+
+// byBirth are the files among nodes, oldest first: of several that had one
+// name, the records of the older go out first.
+func byBirth(nodes []*spool.Node) []*spool.Node {
+	files := slices.DeleteFunc(nodes, func(n *spool.Node) bool { return n.Kind() == spool.Dir })
+	born := map[*spool.Node]time.Time{}
+	named := map[*spool.Node]int{}
+	for _, n := range files {
+		born[n] = n.Born()
+		if !n.Unlinked() {
+			named[n] = 1 // of two born in one tick, the one that still has the name is younger
+		}
+	}
+	slices.SortFunc(files, func(a, b *spool.Node) int {
+		return cmp.Or(born[a].Compare(born[b]), cmp.Compare(named[a], named[b]), cmp.Compare(a.ID().Ino, b.ID().Ino))
+	})
+	return files
 }
 
 // identify makes sure that journal, spool and target belong together, and

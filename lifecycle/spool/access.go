@@ -115,6 +115,22 @@ func (n *Node) Stat() (Stat, error) {
 	return s, nil
 }
 
+// Born is when the file was made, in the ticks of the file system; zero where
+// that keeps no such time. A rename or restart does not change it.
+func (n *Node) Born() time.Time {
+	n.t.names.RLock()
+	defer n.t.names.RUnlock()
+	rel, err := n.rel()
+	if err != nil {
+		return time.Time{}
+	}
+	var st unix.Statx_t
+	if err := unix.Statx(n.t.fd(), rel, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BTIME, &st); err != nil || st.Mask&unix.STATX_BTIME == 0 {
+		return time.Time{}
+	}
+	return time.Unix(st.Btime.Sec, int64(st.Btime.Nsec))
+}
+
 // Size returns the physical size: one system call, no descriptor.
 func (n *Node) Size() (int64, error) {
 	var st unix.Stat_t
