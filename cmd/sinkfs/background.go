@@ -76,7 +76,7 @@ func mountInBackground(cmd *cobra.Command, f *mountFlags, s *settings) (err erro
 	if err != nil {
 		return fail(codeFailed, err)
 	}
-	defer read.Close()                                                                             //nolint:errcheck // only read
+	defer read.Close()
 	mount := exec.Command(program, append([]string{"mount"}, f.commandLine(cmd.Flags(), s)...)...) //nolint:noctx // it outlives this command
 	mount.Env = append(os.Environ(), backgroundEnv+"=3")
 	mount.Dir = "/"

@@ -17,56 +17,71 @@ func errAttr(err error) slog.Attr { return slog.Any("error", err) }
 
 func slogString(k, v string) slog.Attr { return slog.String(k, v) }
 
-// obey waits for orders while the mount is served. running ends when
-// something of the group fails; stop ends the group.
-func (w *work) obey(ctx context.Context, group *errgroup.Group, running context.Context, stop context.CancelFunc, served <-chan error) error {
+// engine is what runs while a worker lives.
+type engine struct {
+	group *errgroup.Group
+	ended <-chan struct{} // closed when a part of it failed
+	stop  context.CancelFunc
+}
+
+// start runs the parts until stop is called or one of them fails.
+func start(ctx context.Context, parts ...func(context.Context) error) *engine {
+	ctx, stop := context.WithCancel(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	for _, part := range parts {
+		group.Go(func() error { return part(ctx) })
+	}
+	return &engine{group: group, ended: ctx.Done(), stop: stop}
+}
+
+// end stops everything and waits for it.
+func (e *engine) end() error {
+	e.stop()
+	return e.group.Wait()
+}
+
+// obey waits for orders while the mount is served.
+func (w *work) obey(ctx context.Context, e *engine, served <-chan error) error {
 	for {
 		select {
 		case o := <-w.Orders():
 			if o.Kind == mount.Drain {
-				return w.drain(ctx, o, group, stop)
+				return w.drain(ctx, o, e)
 			}
 			// Whatever is under way comes to a point that the next worker
 			// goes on from. The instance is not closed: requests are
 			// answered until this process ends.
-			stop()
-			return errors.Join(group.Wait(), w.Done(codeDone, ""))
+			return errors.Join(e.end(), w.Done(codeDone, ""))
 		case err := <-served:
 			if err != nil {
 				return err
 			}
 			served = nil // the supervisor knows, and decides
-		case <-running.Done():
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return group.Wait()
+		case <-e.ended:
+			return errors.Join(e.end(), ctx.Err())
 		}
 	}
 }
 
 // runDetached publishes what a mount left that somebody else unmounted.
 func (w *work) runDetached(ctx context.Context) error {
-	running, stop := context.WithCancel(ctx)
-	defer stop()
-	group, running := errgroup.WithContext(running)
-	group.Go(func() error { return w.in.Run(running) })
+	e := start(ctx, w.in.Run)
+	defer e.stop()
 	for {
 		select {
 		case o := <-w.Orders():
 			if o.Kind == mount.Drain {
-				return w.drain(ctx, o, group, stop)
+				return w.drain(ctx, o, e)
 			}
-			stop()
-			return errors.Join(group.Wait(), w.in.Close(), w.Done(codeDone, ""))
-		case <-running.Done():
-			return errors.Join(group.Wait(), ctx.Err())
+			return errors.Join(e.end(), w.in.Close(), w.Done(codeDone, ""))
+		case <-e.ended:
+			return errors.Join(e.end(), ctx.Err())
 		}
 	}
 }
 
 // drain is the end of input: publish, unmount, count what is left.
-func (w *work) drain(ctx context.Context, o mount.Order, group *errgroup.Group, stop context.CancelFunc) error {
+func (w *work) drain(ctx context.Context, o mount.Order, e *engine) error {
 	published := w.publish(ctx, o)
 	if !o.Gone {
 		open, err := w.Detach()
@@ -77,8 +92,7 @@ func (w *work) drain(ctx context.Context, o mount.Order, group *errgroup.Group, 
 			w.log.Warn("unmounted with open files; what they write from now on waits for the next mount", slog.String("open", open.String()))
 		}
 	}
-	stop()
-	running := group.Wait()
+	running := e.end()
 	left, writers := w.in.Unpublished()
 	if err := errors.Join(running, w.in.Close()); err != nil {
 		w.log.Error("not everything ended as it should", errAttr(err))

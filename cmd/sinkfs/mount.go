@@ -113,7 +113,7 @@ func mountHere(cmd *cobra.Command, f *mountFlags, s *settings, resumed *mount.Lo
 			return fail(codeState, err)
 		}
 	}
-	defer lock.Close() //nolint:errcheck // it ends with the process anyway
+	defer lock.Close()
 	program, err := installedPath()
 	if err != nil {
 		return fail(codeFailed, err)

@@ -237,28 +237,36 @@ func installedPath() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	found, err := exec.LookPath(os.Args[0])
-	if err == nil {
-		found, err = filepath.Abs(found)
-	}
-	if err != nil {
-		return strings.TrimSuffix(running, " (deleted)"), nil
-	}
-	a, errA := os.Stat(found)
-	b, errB := os.Stat("/proc/self/exe")
-	if errors.Join(errA, errB) == nil && os.SameFile(a, b) {
+	if found, ok := calledPath(); ok {
 		return found, nil
 	}
 	return strings.TrimSuffix(running, " (deleted)"), nil
 }
 
+// calledPath is the path that this program was called by, if it still leads
+// here.
+func calledPath() (string, bool) {
+	found, err := exec.LookPath(os.Args[0])
+	if err != nil {
+		return "", false
+	}
+	found, err = filepath.Abs(found)
+	if err != nil {
+		return "", false
+	}
+	a, errA := os.Stat(found)
+	b, errB := os.Stat("/proc/self/exe")
+	return found, errors.Join(errA, errB) == nil && os.SameFile(a, b)
+}
+
+// printMounted says what to do next. Nobody may be looking.
 func printMounted(out io.Writer, s *settings) {
 	m := s.mountpoint
-	fmt.Fprintf(out, `%s is mounted on %s
+	_, _ = fmt.Fprintf(out, `%s is mounted on %s
   write      echo hello >> %s/app.log
   publish    echo > %s/.sinkfs/checkpoint
   look       sinkfs status %s
   stop       Ctrl-C, or sinkfs umount %s; what is left is published first
 Finished files appear in %s and below %s.
-`, s.cfg.Target, m, m, m, m, m, s.cfg.Target, m) //nolint:errcheck // nobody may be looking
+`, s.cfg.Target, m, m, m, m, m, s.cfg.Target, m)
 }

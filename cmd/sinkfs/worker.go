@@ -9,7 +9,6 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/sinkfs/sinkfs/cmd/sinkfs/config"
 	"github.com/sinkfs/sinkfs/fusefs"
@@ -191,15 +190,11 @@ func (w *work) runMounted(ctx context.Context, notices *fusefs.Notices) error {
 		return fail(codeMount, fmt.Errorf("passthrough is on but cannot be used: %s; use --passthrough=auto or mend it", why))
 	}
 	w.log.Info("mounted", slogString("write_path", how), slogString("reason", why))
-	running, stop := context.WithCancel(ctx)
-	defer stop()
-	group, running := errgroup.WithContext(running)
-	group.Go(func() error { return w.in.Run(running) })
-	group.Go(func() error { return w.fs.Run(running) })
-	group.Go(func() error { return meter.follow(running) })
+	e := start(ctx, w.in.Run, w.fs.Run, meter.follow)
+	defer e.stop()
 	served := make(chan error, 1)
 	// Not waited for: what a worker that makes room has in hand stays
 	// unanswered, and the next one gets it.
 	go func() { served <- w.Serve(server) }()
-	return w.obey(ctx, group, running, stop, served)
+	return w.obey(ctx, e, served)
 }

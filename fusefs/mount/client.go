@@ -57,7 +57,7 @@ func call(ctx context.Context, stateDir string, what ask, progress func(Progress
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // ends the read below
 	defer stop()
-	defer conn.Close() //nolint:errcheck // everything was read
+	defer conn.Close() // everything was read
 	data, err := json.Marshal(what)
 	if err != nil {
 		return answerLine{}, err

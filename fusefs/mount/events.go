@@ -34,6 +34,8 @@ func (s *supervisor) onEvent(e event) {
 		s.onDetach()
 	case kindRefuse, kindFail, kindDone:
 		s.child.last = &m
+	case kindServe, kindAgreed, kindDiffers, kindDrain, kindRetire, kindDetached:
+		fallthrough // ours to say
 	default:
 		s.log.Warn("worker said what is not known", slog.String("kind", string(m.Kind)))
 	}

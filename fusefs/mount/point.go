@@ -156,7 +156,7 @@ func (p *point) open(nonEmpty bool) error {
 	if info, err := p.bare.Stat(); err == nil && info.Mode().Perm() != 0 {
 		p.record.Protected = false // somebody else undid it
 	}
-	names, err := p.bare.Readdirnames(1)
+	names, _ := p.bare.Readdirnames(1) // io.EOF says that it is empty
 	if len(names) > 0 && !nonEmpty {
 		err = fmt.Errorf("%w at %s: the directory is not empty (%s), empty it or use -o nonempty", ErrMountpoint, p.path, names[0])
 		return errors.Join(err, p.bare.Close())

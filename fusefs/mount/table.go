@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -72,9 +73,9 @@ func unescape(s string) string {
 
 // At is the topmost mount at exactly this path.
 func At(table []Entry, path string) (Entry, bool) {
-	for i := len(table) - 1; i >= 0; i-- {
-		if table[i].Path == path {
-			return table[i], true
+	for _, e := range slices.Backward(table) {
+		if e.Path == path {
+			return e, true
 		}
 	}
 	return Entry{}, false

@@ -128,17 +128,18 @@ func (w *Worker) listen() {
 			w.orders <- Order{Kind: Abandoned}
 			return
 		}
-		switch m.Kind {
-		case kindDrain:
+		if m.Kind == kindDrain {
 			w.orders <- Order{Kind: Drain, NoDrain: m.NoDrain, Gone: m.Gone, Timeout: m.Timeout}
-		case kindRetire:
-			w.orders <- Order{Kind: Retire}
-		default:
-			if file != nil {
-				w.dev = file // read after the reply, which the channel orders
-			}
-			w.replies <- m
+			continue
 		}
+		if m.Kind == kindRetire {
+			w.orders <- Order{Kind: Retire}
+			continue
+		}
+		if file != nil {
+			w.dev = file // read after the reply, which the channel orders
+		}
+		w.replies <- m
 	}
 }
 
