@@ -14,9 +14,9 @@ import (
 )
 
 // How long the kernel believes what it was told. A name that is absent is
-// never believed: the next checkpoint may make it. An unfinished name stays
-// until it is changed through the mount or a notice takes it back; its size
-// grows behind the kernel's back.
+// never believed: the next checkpoint may make it. A stream's name stays until
+// it is changed through the mount, or is past its ttl and answers ESTALE; its
+// size grows behind the kernel's back.
 const (
 	unfinishedName = time.Hour
 	finishedName   = time.Minute // other hosts may delete

@@ -1,10 +1,12 @@
 package fusefs_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -23,8 +25,10 @@ import (
 )
 
 // A mount and its client must not be one process: a call that waits for the
-// daemon would hold a thread that the daemon needs. So the tests run the
-// daemon as a child, which is this binary again.
+// daemon would hold a thread that the daemon needs. Nor may the client start
+// the next worker: its descriptors are closed by exec in the child, and those
+// FLUSHes wait for the worker that the child is to become. So this binary runs
+// as test, as supervisor and as worker.
 
 const daemonEnv = "SINKFS_TEST_DAEMON"
 
@@ -36,6 +40,7 @@ type daemonConfig struct {
 	Batch          bool
 	AllowDelete    bool
 	TakeOver       bool
+	Supervise      bool
 	GID            *uint32
 	ControlMode    uint32
 }
@@ -44,7 +49,11 @@ func TestMain(m *testing.M) {
 	if text := os.Getenv(daemonEnv); text != "" {
 		var c daemonConfig
 		err := json.Unmarshal([]byte(text), &c)
-		if err == nil {
+		switch {
+		case err != nil:
+		case c.Supervise:
+			err = supervise(c)
+		default:
 			err = serve(c)
 		}
 		if err != nil {
@@ -150,99 +159,135 @@ func syntheticInit() []byte {
 	return b
 }
 
+// supervise mounts, and runs workers as its standard input says: each line is
+// a worker, the last one is killed before. It ends with its input.
+func supervise(c daemonConfig) error {
+	mnt := filepath.Join(c.Dir, "mnt")
+	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	mem, err := unix.MemfdCreate("memory", unix.MFD_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	if err := unix.Ftruncate(mem, int64(fusefs.MemorySize)); err != nil {
+		return err
+	}
+	opts := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other,max_read=1048576", fd)
+	if err := unix.Mount("sinkfs", mnt, "fuse.sinkfs", unix.MS_NOSUID|unix.MS_NODEV, opts); err != nil {
+		return err
+	}
+	dev, memory := os.NewFile(uintptr(fd), "fuse"), os.NewFile(uintptr(mem), "memory")
+	defer func() {
+		// FORCE fails every call that waits: a test that went wrong must end.
+		_ = unix.Unmount(mnt, unix.MNT_FORCE)
+		_ = unix.Unmount(mnt, unix.MNT_DETACH)
+	}()
+	var worker *exec.Cmd
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		kill(worker)
+		c.Supervise, c.TakeOver = false, worker != nil
+		if worker, err = startWorker(c, dev, memory, lines.Text()); err != nil {
+			return err
+		}
+		fmt.Println("serves")
+	}
+	kill(worker)
+	return nil
+}
+
+func kill(worker *exec.Cmd) {
+	if worker != nil {
+		_ = worker.Process.Kill()
+		_ = worker.Wait()
+	}
+}
+
+// startWorker returns when the worker serves, or is gone.
+func startWorker(c daemonConfig, dev, memory *os.File, env string) (*exec.Cmd, error) {
+	text, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), daemonEnv+"="+string(text), env)
+	cmd.ExtraFiles = []*os.File{dev, memory, w}
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	_, _ = r.Read(make([]byte, 1)) // closed when it serves
+	return cmd, r.Close()
+}
+
 // mounted is a mount with its daemon.
 type mounted struct {
 	t      *testing.T
 	c      daemonConfig
 	mnt    string
 	target string
-	dev    *os.File
-	memory *os.File
-	daemon *exec.Cmd
-	env    []string
+	super  *exec.Cmd
+	orders io.WriteCloser
+	serves *bufio.Reader
 }
 
 // mount starts a daemon and mounts it until the test ends.
 func mount(t *testing.T, c daemonConfig) *mounted {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "fusefs")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	must(t, os.Chmod(dir, 0o755))
-	c.Dir = dir
+	c.Dir, c.Supervise = dir, true
 	m := &mounted{t: t, c: c, mnt: filepath.Join(dir, "mnt"), target: filepath.Join(dir, "target")}
 	for _, d := range []string{"mnt", "target"} {
 		must(t, os.Mkdir(filepath.Join(dir, d), 0o755))
 	}
 	must(t, os.Mkdir(filepath.Join(dir, "state"), 0o700))
-	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.dev = os.NewFile(uintptr(fd), "fuse")
-	mem, err := unix.MemfdCreate("memory", unix.MFD_CLOEXEC)
-	if err != nil {
-		t.Fatal(err)
-	}
-	must(t, unix.Ftruncate(mem, int64(fusefs.MemorySize)))
-	m.memory = os.NewFile(uintptr(mem), "memory")
-	opts := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other,max_read=1048576", fd)
-	must(t, unix.Mount("sinkfs", m.mnt, "fuse.sinkfs", unix.MS_NOSUID|unix.MS_NODEV, opts))
+	text, err := json.Marshal(c)
+	must(t, err)
+	m.super = exec.Command("/proc/self/exe")
+	m.super.Env = append(os.Environ(), daemonEnv+"="+string(text))
+	m.super.Stderr = &logWriter{t: t}
+	m.orders, err = m.super.StdinPipe()
+	must(t, err)
+	out, err := m.super.StdoutPipe()
+	must(t, err)
+	m.serves = bufio.NewReader(out)
+	must(t, m.super.Start())
 	t.Cleanup(m.cleanup)
-	m.start(false)
+	m.replace()
 	return m
 }
 
 func (m *mounted) cleanup() {
-	// FORCE fails every call that waits: a test that went wrong must end too.
-	_ = unix.Unmount(m.mnt, unix.MNT_FORCE)
-	_ = unix.Unmount(m.mnt, unix.MNT_DETACH)
-	m.kill()
-	_ = m.dev.Close()
-	_ = m.memory.Close()
+	_ = m.orders.Close()
+	if err := m.super.Wait(); err != nil {
+		m.t.Errorf("supervisor: %v", err)
+	}
 	if err := os.RemoveAll(m.c.Dir); err != nil {
 		m.t.Error(err)
 	}
 }
 
-// start runs a worker and waits until it serves.
-func (m *mounted) start(takeOver bool) {
+// replace kills the worker and lets another one take the connection over. env
+// is one NAME=value for it.
+func (m *mounted) replace(env ...string) {
 	m.t.Helper()
-	c := m.c
-	c.TakeOver = takeOver
-	text, err := json.Marshal(c)
-	must(m.t, err)
-	r, w, err := os.Pipe()
-	must(m.t, err)
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(append(os.Environ(), daemonEnv+"="+string(text)), m.env...)
-	cmd.ExtraFiles = []*os.File{m.dev, m.memory, w}
-	cmd.Stderr = &logWriter{t: m.t}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	must(m.t, cmd.Start())
-	m.daemon = cmd
-	must(m.t, w.Close())
-	if _, err := r.Read(make([]byte, 1)); err == nil {
-		m.t.Fatal("the daemon said something")
+	if _, err := fmt.Fprintln(m.orders, strings.Join(env, "")); err != nil {
+		m.t.Fatal(err)
 	}
-	must(m.t, r.Close())
-}
-
-// kill is SIGKILL to the worker.
-func (m *mounted) kill() {
-	if m.daemon != nil {
-		_ = m.daemon.Process.Kill()
-		_ = m.daemon.Wait()
-		m.daemon = nil
+	if _, err := m.serves.ReadString('\n'); err != nil {
+		m.t.Fatalf("the worker does not serve: %v", err)
 	}
-}
-
-// replace kills the worker and lets another one take the connection over.
-func (m *mounted) replace() {
-	m.t.Helper()
-	m.kill()
-	m.start(true)
 }
 
 func (m *mounted) path(name string) string { return filepath.Join(m.mnt, name) }

@@ -54,7 +54,6 @@ type Config struct {
 type FS struct {
 	in      *lifecycle.Instance
 	cat     *catalog.Catalog
-	notices *Notices
 	cfg     Config
 	log     *slog.Logger
 	root    uint64 // spool inode number of the root
@@ -107,7 +106,7 @@ func New(c Config) (*FS, error) {
 		return nil, fmt.Errorf("memory of the mount: %w", err)
 	}
 	f := &FS{
-		in: c.Instance, cat: c.Instance.Catalog(), notices: c.Notices, cfg: c, log: c.Log,
+		in: c.Instance, cat: c.Instance.Catalog(), cfg: c, log: c.Log,
 		root: c.Instance.Root(), started: time.Now(), mem: mem, handles: newHandleTable(mem), stop: make(chan struct{}),
 	}
 	f.files.byIno = map[uint64]*openFile{}
@@ -181,7 +180,11 @@ func (f *FS) Run(ctx context.Context) error {
 		return fmt.Errorf("passthrough is on but cannot be used: %s; use --passthrough=auto or mend it", why)
 	}
 	f.back.prune()
-	return f.notices.run(ctx, f.stop)
+	select {
+	case <-ctx.Done():
+	case <-f.stop:
+	}
+	return nil
 }
 
 // OnUnmount is called after the last request.

@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+	"time"
 	"unicode/utf8"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/lifecycle"
-	"github.com/sinkfs/sinkfs/lifecycle/catalog"
 	"github.com/sinkfs/sinkfs/lifecycle/spool"
 )
 
@@ -143,9 +143,23 @@ func (f *FS) spoolEntry(a lifecycle.Attr, out *fuse.EntryOut) error {
 		out.Generation = uint64(a.Gen)
 	}
 	f.spoolAttr(id, a, &out.Attr)
-	out.SetEntryTimeout(unfinishedName)
+	out.SetEntryTimeout(nameKept(a.Kind))
 	out.SetAttrTimeout(attrKept(a))
 	return nil
+}
+
+// nameKept is how long the kernel believes an unfinished name. A file's name
+// becomes the finished file's at a checkpoint, so it is looked up at each use.
+// The kernel is never told instead: a notice about a name waits for the lock
+// of its directory, which a program can hold that waits for a call's answer,
+// and a thread in that wait keeps a killed worker from ending.
+func nameKept(k spool.Kind) time.Duration {
+	switch k {
+	case spool.Dir, spool.Stream:
+		return unfinishedName
+	case spool.File, spool.Scratch:
+	}
+	return 0
 }
 
 // storeEntry answers with a finished file or a store-only directory.
@@ -157,20 +171,6 @@ func (f *FS) storeEntry(key string, info backend.Info, out *fuse.EntryOut) {
 		out.SetEntryTimeout(directoryKept)
 	}
 	out.SetAttrTimeout(storeKept(info))
-}
-
-// nameID is the node id of a directory at a path, for notices; ok is false
-// when the kernel cannot know one.
-func (f *FS) dirID(path string) (id uint64, ok bool) {
-	if ino, ok := f.spoolDir(path); ok {
-		if id, ok := f.nodes.alias(ino); ok {
-			return id, true
-		}
-		return spoolID(ino, f.root), true
-	}
-	id = storeID(catalog.Ino(backend.Key(path)))
-	_, ok = f.nodes.get(id)
-	return id, ok
 }
 
 // Forget bounds the table of store nodes; other ids need none.
