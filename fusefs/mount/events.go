@@ -73,6 +73,7 @@ func (s *supervisor) onAnswer(answer []byte) {
 }
 
 func (s *supervisor) onServing() {
+	s.child.served = true
 	s.log.Info("worker serves", slog.Int("pid", s.child.pid), slog.Duration("after", time.Since(s.child.started)))
 	if err := s.point.protect(s.o.Protect); err != nil {
 		s.log.Warn("mountpoint not protected", errAttr(err))

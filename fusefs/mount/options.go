@@ -44,8 +44,8 @@ type Options struct {
 	Reopen   func()
 	Progress func(Progress)
 
-	YoungAge time.Duration // a worker that dies younger died young; default 10s
-	YoungMax int           // so many in a row and the mount is given up; default 5
+	YoungAge time.Duration // a worker that dies younger died young; default 2s
+	YoungMax int           // so many in a row and the mount is given up; default 8
 }
 
 // Flags are options of mount(8) that a mount is made with.

@@ -17,6 +17,8 @@ type child struct {
 	pid     int
 	process *os.Process // nil when it runs in this process
 	started time.Time
+	served  bool     // it answered requests
+	killed  bool     // by SIGKILL, which is somebody else's doing
 	last    *message // refuse, fail or done: what it said of its end
 }
 
@@ -63,6 +65,9 @@ func (s *supervisor) spawn() (*child, error) {
 	go func() {
 		s.listen(c)
 		err := cmd.Wait()
+		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok {
+			c.killed = status.Signaled() && status.Signal() == syscall.SIGKILL
+		}
 		s.events <- event{from: c, ended: true, how: ending(err)}
 	}()
 	return c, nil

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	defaultYoungAge = 10 * time.Second
-	defaultYoungMax = 5
+	defaultYoungAge = 2 * time.Second
+	defaultYoungMax = 8
 	retireTime      = 10 * time.Second // to reach a safe point before a replaced worker is killed
 	hasteTime       = 2 * time.Second  // from the second signal to the end
 )
@@ -42,7 +42,8 @@ type supervisor struct {
 	retiring bool     // the worker was told to make room
 	probing  bool
 	remount  bool // the next worker gets a new connection
-	young    int  // workers in a row that died young
+	young    int  // workers in a row that died young by themselves
+	quick    int  // workers in a row that served and were killed young
 	last     *Progress
 	leaving  *result // what it will be once the worker is dead
 	result   *result
@@ -250,6 +251,25 @@ func (s *supervisor) finish(code int, err error, clean bool) {
 	s.result = &result{code: code, err: err}
 }
 
+// killedDelay is the longest wait after a worker that served and was killed
+// from outside: that says nothing against the next one. It is there for the
+// kernel that kills for want of memory, again and again.
+const killedDelay = 200 * time.Millisecond
+
+// countDeath counts and says how long to wait.
+func (s *supervisor) countDeath(c *child) time.Duration {
+	if time.Since(c.started) >= s.o.YoungAge {
+		s.young, s.quick = 0, 0
+	}
+	if c.killed && c.served {
+		s.young = 0
+		s.quick++
+		return min(delay(s.quick), killedDelay)
+	}
+	s.young++
+	return delay(s.young)
+}
+
 // delay is how long to wait after so many young deaths in a row: nothing
 // after the first, writers wait for us.
 func delay(young int) time.Duration {
@@ -273,11 +293,7 @@ func (s *supervisor) died(c *child, how string) {
 		s.finish(code, errors.New(failed), s.draining != nil)
 		return
 	}
-	if time.Since(c.started) < s.o.YoungAge {
-		s.young++
-	} else {
-		s.young = 1
-	}
+	wait := s.countDeath(c)
 	if failed == "" {
 		failed = how
 	}
@@ -287,7 +303,6 @@ func (s *supervisor) died(c *child, how string) {
 		s.finish(code, err, false)
 		return
 	}
-	wait := delay(s.young)
-	s.log.Error("worker ended, starting another; writers wait", slog.String("reason", failed), slog.Int("pid", c.pid), slog.Duration("in", wait), slog.Int("in_a_row", s.young))
+	s.log.Error("worker ended, starting another; writers wait", slog.String("reason", failed), slog.Int("pid", c.pid), slog.Duration("in", wait), slog.Int("in_a_row", max(s.young, s.quick)))
 	s.again.Reset(wait)
 }

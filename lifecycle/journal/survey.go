@@ -58,6 +58,9 @@ func takeSurvey(dir string) (survey, error) {
 			return survey{}, fmt.Errorf("journal: %w", err)
 		}
 	}
+	if err := s.lookAside(dir); err != nil {
+		return survey{}, fmt.Errorf("journal: %w", err)
+	}
 	if err := s.check(dir, names); err != nil || !s.db {
 		return s, err
 	}
@@ -83,6 +86,24 @@ func (s *survey) look(path string) error {
 	return err
 }
 
+// lookAside takes what the logs said before an opening that was not done: it
+// may have removed them since.
+func (s *survey) lookAside(dir string) error {
+	if !s.opening {
+		return nil
+	}
+	logs, err := filepath.Glob(filepath.Join(dir, asideName, openingName, "*"+walExt))
+	if err != nil {
+		return err
+	}
+	for _, log := range logs {
+		if err := s.look(log); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // check refuses what Badger would open as empty, or partly empty. names
 // counts the files by extension.
 func (s survey) check(dir string, names map[string]int) error {
@@ -106,6 +127,12 @@ func (s survey) checkLog(db string) error {
 		return nil
 	}
 	log, err := newestLog(db)
+	if err == nil && s.opening && log.Number < s.anchor.Log.Number {
+		// An opening that was killed: Badger turns the logs into tables and
+		// removes them before it makes the next one. The copy tells that the
+		// log was there.
+		log, err = newestLog(filepath.Join(filepath.Dir(db), asideName, openingName))
+	}
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
