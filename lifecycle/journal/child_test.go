@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	case "":
 		goleak.VerifyTestMain(m)
 	case "write":
-		exit(childWrite(os.Args[1], os.Stdout))
+		exit(childWrite(os.Args[1], os.Stdin, os.Stdout))
 	case "state":
 		exit(childState(os.Args[1], os.Stdout))
 	case "after the anchor":
@@ -68,7 +68,7 @@ const (
 // childWrite lets several writers write numbered records for ever, and prints
 // "writer number" when one is acknowledged. Writer 0 writes one large record,
 // the others a counter and the part of that number, and drop an old part.
-func childWrite(dir string, out io.Writer) error {
+func childWrite(dir string, in io.Reader, out io.Writer) error {
 	j, err := journal.Open(journal.Options{Dir: dir, MinFree: 1})
 	if err != nil {
 		return err
@@ -78,7 +78,11 @@ func childWrite(dir string, out io.Writer) error {
 		return err
 	}
 	var mu sync.Mutex
-	failed := make(chan error, writers)
+	failed := make(chan error, writers+1)
+	go func() { // no longer than the test
+		_, err := io.Copy(io.Discard, in)
+		failed <- errors.Join(err, io.EOF)
+	}()
 	for w := range uint64(writers) {
 		go func() {
 			for n := at.number(w) + 1; ; n++ {
@@ -257,10 +261,10 @@ func startWriting(t *testing.T, dir string) *writing {
 	t.Helper()
 	w := &writing{cmd: child(t, "write", dir), read: make(chan struct{}), news: make(chan struct{}, 1)}
 	w.cmd.Stderr = os.Stderr
+	_, err := w.cmd.StdinPipe()
+	must(t, err)
 	out, err := w.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if err := w.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

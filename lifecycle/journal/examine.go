@@ -53,8 +53,6 @@ func (s survey) compare(h head) error {
 		return damaged("it holds %d transactions, but has no anchor", h.seq)
 	case s.anchor != nil && h.seq < s.anchor.Seq:
 		return behind(h.seq, s.anchor.Seq)
-	case s.anchor != nil && h.seq == s.anchor.Seq && s.anchor.Hash != h.text():
-		return damaged("transaction %d is not the one that the anchor names", h.seq)
 	}
 	if want := s.newest(); h.seq < want.seq {
 		return behind(h.seq, want.seq)

@@ -66,15 +66,8 @@ func TestPiecesWithoutARecordAreSwept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pieces := 0
-		err = j.db.View(func(txn *badger.Txn) error {
-			return scan(txn, []byte{spacePiece}, func(_, _ []byte) error {
-				pieces++
-				return nil
-			})
-		})
-		if err != nil || pieces != 0 {
-			t.Errorf("round %d: got %d pieces, %v, want none", round, pieces, err)
+		if got := count(t, j, spacePiece); got != 0 {
+			t.Errorf("round %d: got %d pieces, want none", round, got)
 		}
 		done := make(chan error, 1)
 		err = j.submit(&request{ops: []op{{key: pieceKey(uint64(round), 0), body: []byte("x")}}, done: done})
@@ -82,6 +75,99 @@ func TestPiecesWithoutARecordAreSwept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestOldPiecesGoWithTheirRecord: a large record that is written again, or
+// dropped, leaves nothing behind.
+func TestOldPiecesGoWithTheirRecord(t *testing.T) {
+	j, err := Open(Options{Dir: t.TempDir(), MinFree: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{5, 3, 0, 2, 4} {
+		o := op{key: recordKey('K', be64(1))}
+		if size > 0 {
+			o.body = make([]byte, size*pieceSize)
+		}
+		done := make(chan error, 1)
+		if err := errors.Join(j.submit(&request{ops: []op{o}, done: done}), <-done); err != nil {
+			t.Fatal(err)
+		}
+		if got := count(t, j, spacePiece); got != size {
+			t.Errorf("got %d pieces, want %d", got, size)
+		}
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestEntriesThatBadgerChangesAreNoticed: whatever becomes of a single entry,
+// Open fails, although head, chain and anchor are as they should be.
+func TestEntriesThatBadgerChangesAreNoticed(t *testing.T) {
+	key := recordKey('C', []byte("/"))
+	changes := map[string]func(txn *badger.Txn, old []byte) error{
+		"lost":    func(txn *badger.Txn, _ []byte) error { return txn.Delete(key) },
+		"cut":     func(txn *badger.Txn, old []byte) error { return txn.Set(key, old[:len(old)-1]) },
+		"emptied": func(txn *badger.Txn, _ []byte) error { return txn.Set(key, nil) },
+		"altered": func(txn *badger.Txn, old []byte) error {
+			old[overhead/2]++
+			return txn.Set(key, old)
+		},
+		"older": func(txn *badger.Txn, _ []byte) error {
+			v, _ := seal(key, 1, 0, []byte(`{"sink":"/","next":1}`))
+			return txn.Set(key, v)
+		},
+		"risen": func(txn *badger.Txn, _ []byte) error {
+			gone := recordKey('C', []byte("/gone"))
+			v, _ := seal(gone, 1, 0, []byte(`{"sink":"/gone","next":1}`))
+			return txn.Set(gone, v)
+		},
+		"moved": func(txn *badger.Txn, old []byte) error {
+			return errors.Join(txn.Set(recordKey('C', []byte("/other")), old), txn.Delete(key))
+		},
+	}
+	for name, change := range changes {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			j, err := Open(Options{Dir: dir, MinFree: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(j.Write(Counter{Sink: "/", Next: 1}), j.Mark(Counter{Sink: "/", Next: 2})); err != nil {
+				t.Fatal(err)
+			}
+			err = j.db.Update(func(txn *badger.Txn) error {
+				var old []byte
+				err := get(txn, key, func(v []byte) error {
+					old = append(old, v...)
+					return nil
+				})
+				return errors.Join(err, change(txn, old))
+			})
+			if err := errors.Join(err, j.Close()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Open(Options{Dir: dir, MinFree: 1}); !errors.Is(err, ErrDamaged) {
+				t.Errorf("got %v, want %v", err, ErrDamaged)
+			}
+		})
+	}
+}
+
+func count(t *testing.T, j *Journal, space byte) int {
+	t.Helper()
+	n := 0
+	err := j.db.View(func(txn *badger.Txn) error {
+		return scan(txn, []byte{space}, func(_, _ []byte) error {
+			n++
+			return nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // TestLinksBeforeTheAnchorGo: the chain is kept since the anchor only.
@@ -103,15 +189,8 @@ func TestLinksBeforeTheAnchorGo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	links := 0
-	err = j.db.View(func(txn *badger.Txn) error {
-		return scan(txn, []byte{spaceLink}, func(_, _ []byte) error {
-			links++
-			return nil
-		})
-	})
-	if err != nil || links > anchorEvery/2 {
-		t.Errorf("got %d links, %v", links, err)
+	if got := count(t, j, spaceLink); got > anchorEvery/2 {
+		t.Errorf("got %d links, want at most %d", got, anchorEvery/2)
 	}
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
