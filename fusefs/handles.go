@@ -57,7 +57,6 @@ type handleTable struct {
 
 	mu   sync.Mutex
 	free []uint32
-	next uint32 // slots from here on were never used
 }
 
 func newHandleTable(m *memory) *handleTable {
@@ -67,7 +66,7 @@ func newHandleTable(m *memory) *handleTable {
 func (t *handleTable) reset() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.free, t.next = nil, 0
+	t.free = nil
 }
 
 // opening are the fields of a slot to be.
@@ -82,21 +81,10 @@ type opening struct {
 
 // open publishes a handle; errTooMany when all slots are taken.
 func (t *handleTable) open(o opening, h *handle) error {
-	t.mu.Lock()
-	var i uint32
-	switch {
-	case len(t.free) > 0:
-		i = t.free[len(t.free)-1]
-		t.free = t.free[:len(t.free)-1]
-	case int(t.next) < len(t.mem.handles):
-		i = t.next
-		t.next++
-	default:
-		t.mu.Unlock()
+	i, ok := t.take()
+	if !ok {
 		return errTooMany
 	}
-	t.mu.Unlock()
-
 	s := &t.mem.handles[i]
 	s.unique, s.node, s.flags, s.key, s.uid = o.unique&^resentBit, o.node, o.flags, o.key, o.uid
 	s.pos.Store(0)
@@ -105,6 +93,17 @@ func (t *handleTable) open(o opening, h *handle) error {
 	h.fh = uint64(s.publish())<<32 | uint64(i)
 	t.live[i].Store(h)
 	return nil
+}
+
+func (t *handleTable) take() (uint32, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := len(t.free); n > 0 {
+		i := t.free[n-1]
+		t.free = t.free[:n-1]
+		return i, true
+	}
+	return firstUnused(&t.mem.header.handles, len(t.mem.handles))
 }
 
 // get is nil for a handle that was never given out or is closed.
@@ -152,23 +151,18 @@ func (t *handleTable) adopt() []*handle {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var out []*handle
-	t.free, t.next = nil, 0
-	for i := range t.mem.handles {
+	t.free = nil
+	for i := range t.mem.header.handles.Load() {
 		s := &t.mem.handles[i]
-		if s.state.Load() != 0 {
-			t.next = uint32(i) + 1
-		}
-		if gen, ok := s.open(); ok {
-			h := &handle{slot: s, node: s.node, fh: uint64(gen)<<32 | uint64(i)}
-			h.set(handleAdopted)
-			t.live[i].Store(h)
-			out = append(out, h)
-		}
-	}
-	for i := uint32(0); i < t.next; i++ {
-		if _, ok := t.mem.handles[i].open(); !ok {
+		gen, ok := s.open()
+		if !ok {
 			t.free = append(t.free, i)
+			continue
 		}
+		h := &handle{slot: s, node: s.node, fh: uint64(gen)<<32 | uint64(i)}
+		h.set(handleAdopted)
+		t.live[i].Store(h)
+		out = append(out, h)
 	}
 	return out
 }

@@ -41,6 +41,9 @@ type header struct {
 	// The verdict of the probe belongs to the connection.
 	passthrough atomic.Uint32
 	nextOp      atomic.Uint32
+	// How many slots of each table were ever used: reading one that was not
+	// would give it a page.
+	handles, inodes, keys atomic.Uint32
 }
 
 // handleSlot is one open file or directory. fh is generation<<32 | index.
@@ -127,7 +130,8 @@ func (m *memory) check() error {
 	switch {
 	case h.magic.Load() != memoryMagic:
 		return fmt.Errorf("the memory of the connection is empty, it cannot be taken over: mount anew")
-	case h.version != memoryVersion || h.size != uint32(MemorySize):
+	case h.version != memoryVersion || h.size != uint32(MemorySize) ||
+		h.handles.Load() > handleSlots || h.inodes.Load() > inodeSlots || h.keys.Load() > keySlots:
 		return fmt.Errorf("the memory of the connection has version %d, this program knows %d: mount anew", h.version, memoryVersion)
 	}
 	return nil
@@ -137,33 +141,39 @@ func (m *memory) check() error {
 // touched are not touched.
 func (m *memory) reset() {
 	h := m.header
-	h.magic.Store(0)
-	h.passthrough.Store(0)
-	h.nextOp.Store(0)
-	for i := range m.handles {
-		if s := &m.handles[i]; s.state.Load() != 0 {
-			// The generation stays, so that no handle of a connection before
+	if h.magic.Swap(0) == memoryMagic {
+		for i := range h.handles.Load() {
+			// The generation stays, so that no handle of the connection before
 			// is taken for a new one.
-			s.withdraw()
+			m.handles[i].withdraw()
 		}
-	}
-	for i := range m.inodes {
-		if s := &m.inodes[i]; s.ino.Load() != 0 {
-			s.ino.Store(0)
+		for i := range h.inodes.Load() {
+			m.inodes[i].ino.Store(0)
+		}
+		for i := range h.keys.Load() {
+			m.keys[i].node.Store(0)
 		}
 	}
 	for i := range m.ops {
-		if s := &m.ops[i]; s.unique.Load() != 0 {
-			s.unique.Store(0)
-		}
+		m.ops[i].unique.Store(0)
 	}
-	for i := range m.keys {
-		if s := &m.keys[i]; s.node.Load() != 0 {
-			s.node.Store(0)
-		}
+	for _, c := range []*atomic.Uint32{&h.passthrough, &h.nextOp, &h.handles, &h.inodes, &h.keys} {
+		c.Store(0)
 	}
 	h.version, h.size = memoryVersion, uint32(MemorySize)
 	h.magic.Store(memoryMagic)
+}
+
+// firstUnused hands out the slots of a table that were never used, in order.
+// The mark moves before the slot is written. Its callers hold their table's
+// lock.
+func firstUnused(mark *atomic.Uint32, size int) (uint32, bool) {
+	i := mark.Load()
+	if int(i) >= size {
+		return 0, false
+	}
+	mark.Store(i + 1)
+	return i, true
 }
 
 // publish makes the slot an open handle, its fields having been written, and

@@ -24,13 +24,12 @@ type nodeTable struct {
 	mu      sync.Mutex
 	byID    map[uint64]*storeNode
 	byIno   map[uint64]uint64 // spool directories that the kernel knows by a store node
-	keys    []keySlot
+	mem     *memory
 	keyFree []uint32
-	keyNext uint32
 }
 
 func (t *nodeTable) init(m *memory) {
-	t.byID, t.byIno, t.keys = map[uint64]*storeNode{}, map[uint64]uint64{}, m.keys
+	t.byID, t.byIno, t.mem = map[uint64]*storeNode{}, map[uint64]uint64{}, m
 }
 
 // seen counts a lookup of the finished file or store-only directory at key.
@@ -101,7 +100,7 @@ func (t *nodeTable) became(id, ino uint64) {
 	n.ino = ino
 	t.byIno[ino] = id
 	if n.ref != 0 {
-		t.keys[n.ref-1].ino.Store(ino)
+		t.mem.keys[n.ref-1].ino.Store(ino)
 	}
 }
 
@@ -117,7 +116,7 @@ func (t *nodeTable) gone(ino uint64) {
 	n := t.byID[id]
 	n.ino = 0
 	if n.ref != 0 {
-		t.keys[n.ref-1].ino.Store(0)
+		t.mem.keys[n.ref-1].ino.Store(0)
 	}
 }
 
@@ -156,26 +155,26 @@ func (t *nodeTable) release(ref uint32) {
 }
 
 func (t *nodeTable) take(id uint64, key string, dir bool) (ref uint32) {
-	var i uint32
-	switch n := len(t.keyFree); {
-	case len(key) > maxKey:
-		return 0
-	case n > 0:
-		i = t.keyFree[n-1]
-		t.keyFree = t.keyFree[:n-1]
-	case int(t.keyNext) < len(t.keys):
-		i = t.keyNext
-		t.keyNext++
-	default:
+	if len(key) > maxKey {
 		return 0
 	}
-	t.keys[i].set(id, key, dir)
+	var i uint32
+	if n := len(t.keyFree); n > 0 {
+		i = t.keyFree[n-1]
+		t.keyFree = t.keyFree[:n-1]
+	} else {
+		var ok bool
+		if i, ok = firstUnused(&t.mem.header.keys, len(t.mem.keys)); !ok {
+			return 0
+		}
+	}
+	t.mem.keys[i].set(id, key, dir)
 	return i + 1
 }
 
 func (t *nodeTable) drop(ref uint32) {
 	if ref != 0 {
-		t.keys[ref-1].node.Store(0)
+		t.mem.keys[ref-1].node.Store(0)
 		t.keyFree = append(t.keyFree, ref-1)
 	}
 }
@@ -185,27 +184,18 @@ func (t *nodeTable) drop(ref uint32) {
 func (t *nodeTable) adopt(held map[uint32]bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for i := range t.keys {
-		s := &t.keys[i]
+	for i := range t.mem.header.keys.Load() {
+		s, ref := &t.mem.keys[i], i+1
 		id := s.node.Load()
-		if id == 0 {
-			continue
-		}
-		ref := uint32(i) + 1
-		t.keyNext = ref
 		switch {
-		case s.dir != 0:
+		case id != 0 && s.dir != 0:
 			n := &storeNode{key: s.text(), dir: true, pinned: true, ref: ref, ino: s.ino.Load()}
 			t.byID[id] = n
 			if n.ino != 0 {
 				t.byIno[n.ino] = id
 			}
-		case !held[ref]:
+		case id == 0 || !held[ref]:
 			s.node.Store(0)
-		}
-	}
-	for i := uint32(0); i < t.keyNext; i++ {
-		if t.keys[i].node.Load() == 0 {
 			t.keyFree = append(t.keyFree, i)
 		}
 	}
@@ -213,8 +203,8 @@ func (t *nodeTable) adopt(held map[uint32]bool) {
 
 // keyOf is the key of a reference that an earlier worker held.
 func (t *nodeTable) keyOf(ref uint32) string {
-	if ref == 0 || int(ref) > len(t.keys) {
+	if ref == 0 || int(ref) > len(t.mem.keys) {
 		return ""
 	}
-	return t.keys[ref-1].text()
+	return t.mem.keys[ref-1].text()
 }

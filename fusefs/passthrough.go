@@ -27,7 +27,6 @@ type backings struct {
 	mu     sync.Mutex
 	byIno  map[uint64]*inodeSlot
 	free   []*inodeSlot
-	next   int
 	usable bool
 	reason string
 	warned bool
@@ -108,15 +107,11 @@ func registerReason(errno syscall.Errno) string {
 // adopt knows the inodes again that an earlier worker had on this connection.
 func (b *backings) adopt() {
 	b.mu.Lock()
-	for i := range b.fs.mem.inodes {
+	for i := range b.fs.mem.header.inodes.Load() {
 		s := &b.fs.mem.inodes[i]
 		if ino := s.ino.Load(); ino != 0 {
 			b.byIno[ino] = s
-			b.next = i + 1
-		}
-	}
-	for i := range b.next {
-		if s := &b.fs.mem.inodes[i]; s.ino.Load() == 0 {
+		} else {
 			b.free = append(b.free, s)
 		}
 	}
@@ -156,15 +151,13 @@ func (b *backings) slot(ino uint64, gen uint32) (*inodeSlot, error) {
 }
 
 func (b *backings) take() *inodeSlot {
-	all := b.fs.mem.inodes
 	if n := len(b.free); n > 0 {
 		s := b.free[n-1]
 		b.free = b.free[:n-1]
 		return s
 	}
-	if b.next < len(all) {
-		b.next++
-		return &all[b.next-1]
+	if i, ok := firstUnused(&b.fs.mem.header.inodes, len(b.fs.mem.inodes)); ok {
+		return &b.fs.mem.inodes[i]
 	}
 	for ino, s := range b.byIno {
 		if b.fs.files.byIno[ino] == nil { // the caller holds the table's lock
