@@ -160,7 +160,8 @@ func syntheticInit() []byte {
 }
 
 // supervise mounts, and runs workers as its standard input says: each line is
-// a worker, the last one is killed before. It ends with its input.
+// a worker and what its environment has besides; the last one is killed before.
+// "wait" waits until a worker has ended itself. It ends with its input.
 func supervise(c daemonConfig) error {
 	mnt := filepath.Join(c.Dir, "mnt")
 	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
@@ -186,6 +187,11 @@ func supervise(c daemonConfig) error {
 	}()
 	var worker *exec.Cmd
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		if lines.Text() == "wait" {
+			_ = worker.Wait()
+			fmt.Println("gone")
+			continue
+		}
 		kill(worker)
 		c.Supervise, c.TakeOver = false, worker != nil
 		if worker, err = startWorker(c, dev, memory, lines.Text()); err != nil {
@@ -282,7 +288,13 @@ func (m *mounted) cleanup() {
 // is one NAME=value for it.
 func (m *mounted) replace(env ...string) {
 	m.t.Helper()
-	if _, err := fmt.Fprintln(m.orders, strings.Join(env, "")); err != nil {
+	m.order(strings.Join(env, ""))
+}
+
+// order is one line to the supervisor and its answer.
+func (m *mounted) order(line string) {
+	m.t.Helper()
+	if _, err := fmt.Fprintln(m.orders, line); err != nil {
 		m.t.Fatal(err)
 	}
 	if _, err := m.serves.ReadString('\n'); err != nil {
