@@ -36,8 +36,8 @@ crash: setup ## kill the program at every named fault point
 fuzz: ## look for new inputs that break the parsers, 30 s each
 	go test -run '^$$' -fuzz . -fuzztime 30s ./cmd/sinkfs/config
 
-bench: setup ## measure
-	go test -run '^$$' -bench . ./...
+bench: setup ## measure, and compare with the goals; ARGS='-full -dir DIR'
+	go run ./test/bench $(ARGS)
 
 lint: ## run the linters
 	$(LINT) run ./...

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/local"
+)
+
+// Checkpoints of 1 source and of many sources of 4 KiB.
+const (
+	manySources = 1000
+	sourceBytes = 4096
+)
+
+// writers are open append handles of a mount.
+type writers []int
+
+func openWriters(l *lab, n int) (writers, error) {
+	var w writers
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1 << 17, Max: 1 << 17}); err != nil {
+		return nil, err
+	}
+	for i := range n {
+		dir := l.path("d" + strconv.Itoa(i/1000))
+		if i%1000 == 0 {
+			if err := unix.Mkdir(dir, 0o755); err != nil {
+				return nil, err
+			}
+		}
+		fd, err := unix.Open(dir+"/s"+strconv.Itoa(i)+".log", appendFlags|unix.O_CREAT|unix.O_CLOEXEC, 0o644)
+		if err != nil {
+			return nil, err
+		}
+		w = append(w, fd)
+	}
+	return w, nil
+}
+
+func (w writers) write(data []byte) error {
+	for _, fd := range w {
+		if _, err := unix.Write(fd, data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close may be called again.
+func (w *writers) close() {
+	for _, fd := range *w {
+		_ = unix.Close(fd) // nothing is pending
+	}
+	*w = nil
+}
+
+// puts is the store alone: the calls that a checkpoint makes, without one.
+type puts struct {
+	store *local.Store
+	n     int
+}
+
+func newPuts(b *bench) (*puts, error) {
+	dir, err := b.fresh("store")
+	if err != nil {
+		return nil, err
+	}
+	s, err := local.Open(dir, slog.New(slog.DiscardHandler))
+	return &puts{store: s}, err
+}
+
+// run puts n objects as a checkpoint does.
+func (p *puts) run(ctx context.Context, n, size int) (time.Duration, error) {
+	data := records(size)
+	start := time.Now()
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(1, p.store.Properties().Parallel))
+	for range n {
+		p.n++
+		key := backend.Key("bucket/part-" + strconv.Itoa(p.n))
+		g.Go(func() error {
+			_, err := p.store.Put(ctx, backend.Object{
+				Key: key, Size: int64(size), Meta: backend.Meta{"sinkfs-part": "1"}, Mode: 0o444, ModTime: start,
+				Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil },
+			})
+			return err
+		})
+	}
+	err := g.Wait()
+	return time.Since(start), err
+}
+
+// timed are the checkpoints of one mount, in turns with the others.
+type timed struct {
+	l    *lab
+	w    writers
+	took []time.Duration
+}
+
+func (t *timed) round(data []byte) error {
+	if err := t.w.write(data); err != nil {
+		return err
+	}
+	d, err := t.l.publish()
+	t.took = append(t.took, d)
+	return err
+}
+
+func (b *bench) timed(ctx context.Context, config string, sources int) (*timed, error) {
+	l, err := b.mounted(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	w, err := openWriters(l, sources)
+	return &timed{l: l, w: w}, err
+}
+
+func benchCheckpoint(ctx context.Context, b *bench) error {
+	var all []*timed
+	for _, c := range []struct {
+		coalesce bool
+		sources  int
+	}{{true, 1}, {true, manySources}, {false, manySources}} {
+		t, err := b.timed(ctx, fmt.Sprintf("sinks: [{path: /, kind: stream, coalesce: %v}]\n", c.coalesce), c.sources)
+		if err != nil {
+			return err
+		}
+		defer t.w.close()
+		all = append(all, t)
+	}
+	p, err := newPuts(b)
+	if err != nil {
+		return err
+	}
+	var one, many []time.Duration
+	for range 2*b.rounds + 1 {
+		for _, t := range all {
+			if err := b.settle(); err != nil {
+				return err
+			}
+			if err := t.round(records(sourceBytes)); err != nil {
+				return err
+			}
+		}
+		d1, err1 := p.run(ctx, 1, sourceBytes)
+		d2, err2 := p.run(ctx, manySources, sourceBytes)
+		if err1 != nil || err2 != nil {
+			return fmt.Errorf("put: %w, %w", err1, err2)
+		}
+		one, many = append(one, d1), append(many, d2)
+	}
+	b.checkpointRows(all, median(one), median(many))
+	for _, t := range all {
+		t.w.close()
+		if err := t.l.close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) checkpointRows(all []*timed, one, many time.Duration) {
+	single, coalesced, separate := median(all[0].took[1:]), median(all[1].took[1:]), median(all[2].took[1:])
+	b.out.add(row{
+		what: "checkpoint p50, 1 open source", goal: "store's own + 50 ms", met: single-one <= 50*time.Millisecond,
+		measured: ms(single), ratio: fmt.Sprintf("own Put + %s", ms(single-one)),
+	})
+	b.out.add(row{
+		what: "checkpoint p50, 1000 sources of 4 KiB, coalesced", goal: "≤ 5 × one source", met: coalesced <= 5*single,
+		measured: ms(coalesced), ratio: fmt.Sprintf("%.1f × one source", float64(coalesced)/float64(single)),
+	})
+	bound := many*12/10 + 100*time.Millisecond
+	b.out.add(row{
+		what: "checkpoint p50, 1000 sources of 4 KiB, not coalesced", goal: "≤ 1.2 × Puts + 100 ms", met: separate <= bound,
+		measured: ms(separate),
+		ratio:    fmt.Sprintf("%.2f × the Puts alone (%s)", float64(separate)/float64(many), ms(many)),
+	})
+}
