@@ -34,19 +34,19 @@ func other(url string) *awss3.Client {
 	})
 }
 
-func makeBucket(t *testing.T, url, bucket string) {
-	t.Helper()
-	if _, err := other(url).CreateBucket(t.Context(), &awss3.CreateBucketInput{Bucket: &bucket}); err != nil {
-		t.Fatal(err)
+func makeBucket(tb testing.TB, url, bucket string) {
+	tb.Helper()
+	if _, err := other(url).CreateBucket(tb.Context(), &awss3.CreateBucketInput{Bucket: &bucket}); err != nil {
+		tb.Fatal(err)
 	}
 }
 
-func open(t *testing.T, o s3.Options) *s3.Store {
-	t.Helper()
-	o.PathStyle, o.Log = true, slog.New(slog.NewTextHandler(t.Output(), nil))
-	s, err := s3.Open(t.Context(), o)
+func open(tb testing.TB, o s3.Options) *s3.Store {
+	tb.Helper()
+	o.PathStyle, o.Log = true, slog.New(slog.NewTextHandler(tb.Output(), nil))
+	s, err := s3.Open(tb.Context(), o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }

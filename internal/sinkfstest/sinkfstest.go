@@ -87,15 +87,21 @@ type Mount struct {
 // test says when to publish.
 func New(tb testing.TB, args ...string) *Mount {
 	tb.Helper()
+	m := At(tb, "")
+	m.Target = filepath.Join(m.Dir, "target")
+	m.Start(args...)
+	return m
+}
+
+// At is a mount of any target, which Start makes.
+func At(tb testing.TB, target string) *Mount {
+	tb.Helper()
 	dir := tb.TempDir()
 	if err := os.Chmod(dir, 0o755); err != nil {
 		tb.Fatal(err)
 	}
-	m := &Mount{
-		tb: tb, Dir: dir, Point: filepath.Join(dir, "mnt"), Target: filepath.Join(dir, "target"), State: filepath.Join(dir, "state"),
-	}
+	m := &Mount{tb: tb, Dir: dir, Point: filepath.Join(dir, "mnt"), Target: target, State: filepath.Join(dir, "state")}
 	tb.Cleanup(m.cleanup)
-	m.Start(args...)
 	return m
 }
 

@@ -47,33 +47,33 @@ func Each(t *testing.T, test func(t *testing.T, s *Server)) {
 	}
 }
 
-// Start runs a server until the test ends.
-func Start(t *testing.T, k Kind) *Server {
-	t.Helper()
-	program, err := k.Program(t.Context())
+// Start runs a server until the test or benchmark ends.
+func Start(tb testing.TB, k Kind) *Server {
+	tb.Helper()
+	program, err := k.Program(tb.Context())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	port, err := freePort()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	s := &Server{Kind: k, URL: fmt.Sprintf("http://127.0.0.1:%d", port), Dir: t.TempDir()}
+	s := &Server{Kind: k, URL: fmt.Sprintf("http://127.0.0.1:%d", port), Dir: tb.TempDir()}
 	data := filepath.Join(s.Dir, "data")
 	if err := os.Mkdir(data, 0o755); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	s.args, s.env = k.command(fmt.Sprintf("127.0.0.1:%d", port), data)
 	s.args = append([]string{program}, s.args...)
-	if err := s.Run(t.Context()); err != nil {
-		t.Fatal(err)
+	if err := s.Run(tb.Context()); err != nil {
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := s.Stop(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
-		if t.Failed() {
-			t.Logf("the last words of %s:\n%s", k.Name, last(s.log.String(), 2000))
+		if tb.Failed() {
+			tb.Logf("the last words of %s:\n%s", k.Name, last(s.log.String(), 2000))
 		}
 	})
 	return s

@@ -1,0 +1,326 @@
+// Package stores tests the program with real object stores.
+package stores
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/sinkfs/sinkfs/internal/sinkfstest"
+	"github.com/sinkfs/sinkfs/internal/testserver"
+)
+
+const bucket = "logs"
+
+// store is a running server with a bucket, and a client of it that knows
+// nothing of sinkfs.
+type store struct {
+	*testserver.Server
+	client *awss3.Client
+}
+
+func each(t *testing.T, test func(t *testing.T, s store)) {
+	t.Helper()
+	for k, v := range testserver.Environ() {
+		t.Setenv(k, v)
+	}
+	testserver.Each(t, func(t *testing.T, server *testserver.Server) {
+		s := store{server, awss3.New(awss3.Options{
+			BaseEndpoint: &server.URL, UsePathStyle: true, Region: testserver.Region,
+			Credentials: credentials.NewStaticCredentialsProvider(testserver.AccessKey, testserver.SecretKey, ""),
+		})}
+		if _, err := s.client.CreateBucket(t.Context(), &awss3.CreateBucketInput{Bucket: aws.String(bucket)}); err != nil {
+			t.Fatal(err)
+		}
+		test(t, s)
+	})
+}
+
+// config is the flag that names the endpoint.
+func (s store) config(t *testing.T) []string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "sinkfs.yaml")
+	text := fmt.Sprintf("store: {s3: {endpoint: %q, path_style: true}}\ncheckpoint: {commit_timeout: 5s}\n", s.URL)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return []string{"-c", file}
+}
+
+// objects are all of the bucket below the prefix, with their bodies.
+func (s store) objects(t *testing.T, prefix string) map[string][]byte {
+	t.Helper()
+	all := map[string][]byte{}
+	pages := awss3.NewListObjectsV2Paginator(s.client, &awss3.ListObjectsV2Input{Bucket: aws.String(bucket), Prefix: &prefix})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range page.Contents {
+			out, err := s.client.GetObject(t.Context(), &awss3.GetObjectInput{Bucket: aws.String(bucket), Key: o.Key})
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(out.Body)
+			_ = out.Body.Close() // it was read
+			if err != nil {
+				t.Fatal(err)
+			}
+			all[strings.TrimPrefix(*o.Key, prefix)] = body
+		}
+	}
+	return all
+}
+
+// records counts the lines of all objects.
+func (s store) records(t *testing.T, prefix string) map[string]int {
+	t.Helper()
+	records := map[string]int{}
+	for _, body := range s.objects(t, prefix) {
+		for line := range strings.Lines(string(body)) {
+			records[strings.TrimSuffix(line, "\n")]++
+		}
+	}
+	return records
+}
+
+func write(t *testing.T, path string, body []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, body, 0o640); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func target(t *testing.T, m *sinkfstest.Mount) (state, message string) {
+	t.Helper()
+	r := sinkfstest.Run(t, "status", "--json", m.Point)
+	var status struct {
+		Target struct {
+			State, Error string
+			CreateOnly   string `json:"create_only"`
+		}
+	}
+	if err := json.Unmarshal([]byte(r.Stdout), &status); err != nil {
+		t.Fatalf("status: %v: %s%s", err, r.Stdout, r.Stderr)
+	}
+	if status.Target.CreateOnly != "enforced" {
+		t.Errorf("create_only is %q", status.Target.CreateOnly)
+	}
+	return status.Target.State, status.Target.Error
+}
+
+func TestPublish(t *testing.T) {
+	each(t, func(t *testing.T, s store) {
+		m := sinkfstest.At(t, "s3://"+bucket+"/prod")
+		m.Start(s.config(t)...)
+		large := bytes.Repeat([]byte("0123456789abcde\n"), 20<<16) // 20 MiB
+		write(t, m.Path("app.log"), []byte("hello\n"))
+		write(t, m.Path("large.gz"), large)
+		write(t, m.Path("small.gz"), []byte("small"))
+		if n := len(s.objects(t, "")); n != 0 {
+			t.Errorf("%d objects are listed before the checkpoint", n)
+		}
+		m.Publish()
+		got := s.objects(t, "prod/")
+		if len(got) != 3 {
+			t.Errorf("%d objects, want 3", len(got))
+		}
+		for key, body := range got {
+			want := []byte("hello\n")
+			switch filepath.Base(key) {
+			case "large.gz":
+				want = large
+			case "small.gz":
+				want = []byte("small")
+			}
+			if !bytes.Equal(body, want) {
+				t.Errorf("%s has %d bytes, want %d, or others", key, len(body), len(want))
+			}
+			if seen, err := os.ReadFile(m.Path(key)); err != nil || !bytes.Equal(seen, want) {
+				t.Errorf("%s in the mount has %d bytes, %v", key, len(seen), err)
+			}
+		}
+	})
+}
+
+// TestForeign has another program write below the prefix: the mount lists
+// what it wrote, and overwrites nothing of it.
+func TestForeign(t *testing.T) {
+	each(t, func(t *testing.T, s store) {
+		if _, err := s.client.PutObject(t.Context(), &awss3.PutObjectInput{
+			Bucket: aws.String(bucket), Key: aws.String("prod/theirs/x.gz"), Body: strings.NewReader("theirs"),
+		}); err != nil {
+			t.Fatal(err)
+		}
+		m := sinkfstest.At(t, "s3://"+bucket+"/prod")
+		m.Start(s.config(t)...)
+		if got, err := os.ReadFile(m.Path("theirs", "x.gz")); err != nil || string(got) != "theirs" {
+			t.Errorf("their file is %q, %v", got, err)
+		}
+		if err := os.WriteFile(m.Path("theirs", "x.gz"), []byte("ours"), 0o640); err == nil {
+			t.Error("their file could be opened for write")
+		}
+		write(t, m.Path("app.log"), []byte("hello\n"))
+		m.Publish()
+		if got := s.objects(t, "prod/theirs/"); string(got["x.gz"]) != "theirs" {
+			t.Errorf("their object is %q", got["x.gz"])
+		}
+	})
+}
+
+// TestStoreDown writes on while the store is down, and has it all when it is
+// back.
+func TestStoreDown(t *testing.T) {
+	each(t, func(t *testing.T, s store) {
+		m := sinkfstest.At(t, "s3://"+bucket+"/prod")
+		flags := s.config(t)
+		m.Start(flags...)
+		write(t, m.Path("a.log"), []byte("before\n"))
+		m.Publish()
+		if err := s.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		write(t, m.Path("b.log"), []byte("while down\n"))
+		if r := sinkfstest.Run(t, "checkpoint", "--timeout", "20s", m.Point); r.Code != 1 {
+			t.Errorf("checkpoint ended with %d: %s%s, want 1", r.Code, r.Stdout, r.Stderr)
+		}
+		if state, message := target(t, m); state != "down" || !strings.Contains(message, s.URL) {
+			t.Errorf("the target is %s: %s, want down and the endpoint", state, message)
+		}
+		if err := s.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		m.Publish()
+		if got := s.records(t, "prod/"); len(got) != 2 || got["while down"] != 1 {
+			t.Errorf("published are %v", got)
+		}
+		if state, _ := target(t, m); state != "ok" {
+			t.Errorf("the target is %s", state)
+		}
+	})
+}
+
+// TestDownAtMount: a store that was never reached is an error, one that was
+// is waited for.
+func TestDownAtMount(t *testing.T) {
+	each(t, func(t *testing.T, s store) {
+		m := sinkfstest.At(t, "s3://"+bucket+"/prod")
+		flags := s.config(t)
+		if err := s.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		r := sinkfstest.Run(t, append(append([]string{"mount", "-b", "--state-dir", m.State}, flags...), m.Target, m.Point)...)
+		if r.Code != 7 || !strings.Contains(r.Stderr, s.URL) || !strings.Contains(r.Stderr, "nothing listens there") || time.Since(start) > 20*time.Second {
+			t.Errorf("mount ended with %d after %v: %s", r.Code, time.Since(start), r.Stderr)
+		}
+		if err := s.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		m.Start(flags...)
+		write(t, m.Path("a.log"), []byte("kept\n"))
+		if r := sinkfstest.Run(t, "umount", "--no-drain", m.Point); r.Code != 8 {
+			t.Errorf("umount ended with %d: %s, want 8", r.Code, r.Stderr)
+		}
+		if err := s.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		m.Start(flags...)
+		write(t, m.Path("b.log"), []byte("more\n"))
+		if err := s.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		m.Publish()
+		if got := s.records(t, "prod/"); got["kept"] != 1 || got["more"] != 1 || len(got) != 2 {
+			t.Errorf("published are %v", got)
+		}
+	})
+}
+
+var served = regexp.MustCompile(`msg="worker serves" pid=(\d+)`)
+
+// workers are the process ids of the workers so far.
+func workers(t *testing.T, m *sinkfstest.Mount) []int {
+	t.Helper()
+	log, err := os.ReadFile(filepath.Join(m.State, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pids []int
+	for _, match := range served.FindAllSubmatch(log, -1) {
+		pid, err := strconv.Atoi(string(match[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pids = append(pids, pid)
+	}
+	return pids
+}
+
+// TestKillWorker kills the worker while it stages and commits: every line is
+// there once, and uploads of dead workers are all that is left over.
+func TestKillWorker(t *testing.T) {
+	each(t, func(t *testing.T, s store) {
+		m := sinkfstest.At(t, "s3://"+bucket+"/prod")
+		m.Start(s.config(t)...)
+		const kills, lines = 6, 300_000 // of 60 bytes: each part is staged
+		f, err := os.OpenFile(m.Path("app.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		for round := range kills {
+			var text bytes.Buffer
+			for i := range lines {
+				fmt.Fprintf(&text, "round %d line %06d %040d\n", round, i, i)
+			}
+			if _, err := f.Write(text.Bytes()); err != nil {
+				t.Fatalf("a writer noticed: %v", err)
+			}
+			killWhile(t, m, time.Duration(round)*40*time.Millisecond, func() { sinkfstest.Run(t, "checkpoint", m.Point) })
+		}
+		m.Publish()
+		got := s.records(t, "prod/")
+		wrong := 0
+		for _, n := range got {
+			if n != 1 {
+				wrong++
+			}
+		}
+		if len(got) != kills*lines || wrong > 0 {
+			t.Errorf("%d lines are published, want %d; %d not once", len(got), kills*lines, wrong)
+		}
+	})
+}
+
+// killWhile kills the worker some time into what runs, and waits for both it
+// and the next worker.
+func killWhile(t *testing.T, m *sinkfstest.Mount, after time.Duration, run func()) {
+	t.Helper()
+	before := workers(t, m)
+	done := make(chan struct{})
+	go func() { defer close(done); run() }()
+	ctx, cancel := context.WithTimeout(t.Context(), after)
+	defer cancel()
+	<-ctx.Done()
+	if err := syscall.Kill(before[len(before)-1], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	sinkfstest.Eventually(t, "there is another worker", func() bool { return len(workers(t, m)) > len(before) })
+}
