@@ -239,7 +239,7 @@ func (in *Instance) declined(ctx context.Context, c *checkpoint, err error) jour
 	in.mu.Lock()
 	in.lastID = c.ID
 	in.mu.Unlock()
-	if jerr := in.journal.Write(c.Checkpoint); jerr != nil {
+	if jerr := in.persist(in.journal.Write, c.Checkpoint); jerr != nil {
 		in.log.Error("declined checkpoint cannot be recorded", slog.Any("error", jerr))
 	}
 	in.fail(err)

@@ -196,7 +196,7 @@ func (in *Instance) again(ctx context.Context, p *part, why error) error {
 // reattempt journals the next attempt before anything of it is sent.
 func (in *Instance) reattempt(ctx context.Context, p *part, next journal.Part, why error, more ...journal.Record) error {
 	next.Attempt++
-	if err := in.journal.Write(append(more, next)...); err != nil {
+	if err := in.persist(in.journal.Write, append(more, next)...); err != nil {
 		return err
 	}
 	in.abort(ctx, p)
@@ -218,7 +218,7 @@ func (in *Instance) abort(ctx context.Context, p *part) {
 // quarantine sets a part aside that cannot be published: its bytes stay.
 func (in *Instance) quarantine(p *part, why error) error {
 	in.update(p, func(r *journal.Part) { r.State, r.Error = journal.Quarantined, why.Error() })
-	if err := in.journal.Write(p.Part); err != nil {
+	if err := in.persist(in.journal.Write, p.Part); err != nil {
 		return err
 	}
 	for _, s := range p.sources {

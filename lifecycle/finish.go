@@ -167,7 +167,6 @@ func (in *Instance) release(done []*part) {
 			in.releaseFile(p)
 		} else {
 			in.cat.Published(p.known)
-			in.tellFinished(p, "")
 		}
 		in.events.part(in.partStatus(p))
 		for _, s := range p.sources {
@@ -179,12 +178,7 @@ func (in *Instance) release(done []*part) {
 			in.releaseStream(s, short)
 		}
 	}
-}
-
-func (in *Instance) tellFinished(p *part, gone string) {
-	if in.cfg.Observer.Finished != nil {
-		in.cfg.Observer.Finished(p.known.Key, gone)
-	}
+	in.reserve.fill()
 }
 
 // releaseFile swaps the unfinished name for the finished one.
@@ -201,7 +195,6 @@ func (in *Instance) releaseFile(p *part) {
 	if err != nil {
 		in.log.Error("finished file keeps its spool name", slog.String("path", gone), slog.Any("error", err))
 	}
-	in.tellFinished(p, gone)
 	in.remove(s)
 }
 
@@ -244,7 +237,7 @@ func (in *Instance) punch(s *source, short bool) error {
 	if err := fault.Hit(fault.ReleaseDone); err != nil {
 		return err
 	}
-	if err := s.node.Punch(from, to); err != nil {
+	if err := s.node.Punch(0, to); err != nil { // also what an earlier try left
 		return err
 	}
 	return fault.Hit(fault.ReleasePunched)
@@ -265,7 +258,7 @@ func (in *Instance) write(to func(...journal.Record) error, records ...journal.R
 	if len(garbage)+len(records) == 0 {
 		return nil
 	}
-	err := to(append(slices.Clone(garbage), records...)...)
+	err := in.persist(to, append(slices.Clone(garbage), records...)...)
 	if err != nil {
 		in.mu.Lock()
 		in.garbage = append(garbage, in.garbage...)

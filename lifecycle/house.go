@@ -100,6 +100,7 @@ func (in *Instance) clean() {
 		in.remove(s)
 	}
 	in.sweep()
+	in.reserve.fill()
 	short := in.shortOfSpace()
 	for _, s := range in.allSources() {
 		in.expire(s)
@@ -132,9 +133,6 @@ func (in *Instance) expire(s *source) {
 		return
 	}
 	in.remove(s)
-	if in.cfg.Observer.Forgotten != nil {
-		in.cfg.Observer.Forgotten(path)
-	}
 }
 
 // expired is called with s.mu held.

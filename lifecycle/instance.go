@@ -9,6 +9,7 @@ package lifecycle
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -75,15 +76,10 @@ func setDefault[T comparable](p *T, d T) {
 	}
 }
 
-// Observer is told what happened, from the goroutine that did it: the funcs
-// must not block and must not call back. Each may be nil.
+// Observer is told what the mount must know at once, from the goroutine that
+// does it: it must not block and must not call back. For all else there are
+// events.
 type Observer struct {
-	// Finished is called when a part is in the store, before its checkpoint
-	// returns. gone is the path of the file that became it, "" for streams.
-	Finished func(key backend.Key, gone string)
-	// Forgotten is called when a name left the spool without a part: a
-	// source past its ttl.
-	Forgotten func(path string)
 	// Removing is called before a spool file is removed for good: nothing
 	// may refer to its inode from here on.
 	Removing func(ino uint64)
@@ -104,6 +100,7 @@ type Instance struct {
 	cat      *catalog.Catalog
 	tree     *spool.Tree
 	journal  *journal.Journal
+	reserve  *reserve
 	events   *events
 	follower *follower
 	target   health
@@ -134,16 +131,29 @@ type Instance struct {
 
 // Run finishes what an earlier process left prepared, follows the sources,
 // and makes checkpoints, until ctx ends; it then waits for a running
-// checkpoint to stop. Called once.
+// checkpoint to stop. An error says that only a new start can go on. Called
+// once.
 func (in *Instance) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return in.follow(ctx) })
 	g.Go(func() error { return in.serve(ctx) })
 	g.Go(func() error { return in.keepHouse(ctx) })
+	g.Go(func() error { return in.watchJournal(ctx) })
 	for d := range in.checkIntervals() {
 		g.Go(func() error { return in.checkRolling(ctx, d) })
 	}
 	return g.Wait()
+}
+
+// watchJournal ends Run when the journal does not know any more what is
+// durable: only a new start finds out.
+func (in *Instance) watchJournal(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-in.journal.Broken():
+		return fmt.Errorf("state directory %s: %w: %w", in.cfg.StateDir, ErrState, journal.ErrBroken)
+	}
 }
 
 // Close gives spool and journal back. Run must have returned.

@@ -95,7 +95,7 @@ func (in *Instance) archiveOne(c journal.Checkpoint, files []PartStatus) error {
 	if err != nil {
 		return fmt.Errorf("manifest %d: %w", c.ID, err)
 	}
-	return writeFile(in.manifestPath(c.ID), data, len(files) > 0)
+	return in.reserve.spend(func() error { return writeFile(in.manifestPath(c.ID), data, len(files) > 0) })
 }
 
 // deleted is the state of a finished file that a program removed since.

@@ -209,7 +209,7 @@ func (in *Instance) Create(_ context.Context, dir uint64, name string, mode uint
 		return Attr{}, err
 	}
 	if err := fault.Hit(fault.SpoolCreate); err != nil {
-		return Attr{}, err
+		return Attr{}, errors.Join(err, in.tree.Remove(n))
 	}
 	in.adopt(n).proven = true // new: nobody else can know the file
 	return in.attrOf(n)

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -49,12 +50,18 @@ func Open(ctx context.Context, c Config) (*Instance, error) {
 	if in.tree, err = spool.Open(c.SpoolDir, c.Log); err != nil {
 		return nil, fmt.Errorf("spool %s: %w: %w", c.SpoolDir, ErrState, err)
 	}
-	if in.journal, err = journal.Open(journal.Options{Dir: filepath.Join(c.StateDir, "journal"), Log: c.Log}); err != nil {
+	in.reserve = newReserve(c.StateDir, c.Log)
+	err = in.reserve.spend(func() (err error) {
+		in.journal, err = journal.Open(journal.Options{Dir: filepath.Join(c.StateDir, "journal"), Log: c.Log})
+		return err
+	})
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("state directory %s: %w: %w", c.StateDir, ErrState, err), in.tree.Close())
 	}
 	if err := in.recover(ctx); err != nil {
 		return nil, errors.Join(err, in.journal.Close(), in.tree.Close())
 	}
+	in.reserve.fill()
 	return in, nil
 }
 
@@ -191,7 +198,7 @@ func (in *Instance) identify(ctx context.Context, r recovery) error {
 	if err := in.meet(ctx); err != nil {
 		return err
 	}
-	return in.journal.Mark(fresh)
+	return in.persist(in.journal.Mark, fresh)
 }
 
 // meet reaches a target that was never reached with this state directory: a
@@ -306,6 +313,7 @@ func (in *Instance) recoverSources(now time.Time) error {
 			s.touched = st.Ctime
 		}
 		if s.node.Kind() == spool.Stream {
+			in.punchAgain(s, st)
 			if err := s.restore(now); err != nil {
 				return fmt.Errorf("spool file %q: %w: %w", s.node.Path(), ErrState, err)
 			}
@@ -322,6 +330,17 @@ func (in *Instance) recoverSources(now time.Time) error {
 		in.follower.add(s, now, fastest)
 	}
 	return nil
+}
+
+// punchAgain frees what the process before noted as released and did not come
+// to free.
+func (in *Instance) punchAgain(s *source, st spool.Stat) {
+	const block = 512
+	if done := s.node.Done(); done > 0 && st.Blocks*block > st.Size-done+page {
+		if err := s.node.Punch(0, done); err != nil {
+			in.log.Warn("spool bytes are not released", slog.String("path", s.node.Path()), slog.Any("error", err))
+		}
+	}
 }
 
 func (in *Instance) recoverManifests() {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/format"
 	"github.com/sinkfs/sinkfs/lifecycle/spool"
 )
@@ -94,6 +95,17 @@ func (in *Instance) sinkOf(p string) *Sink {
 		}
 	}
 	return best
+}
+
+// ListedWhole says whether a listing told all there is to know of an object.
+// Mode and owner of a file's part are its writer's, and known to Stat only;
+// where that is cheap, it is asked for all.
+func (in *Instance) ListedWhole(i backend.Info) bool {
+	if i.Dir || i.Owned {
+		return true
+	}
+	s := in.sinkOf(string(i.Key))
+	return !in.store.Properties().Local && !s.File && !matches(s.Whole, path.Base(string(i.Key)))
 }
 
 func below(p, dir string) bool {

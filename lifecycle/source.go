@@ -189,7 +189,7 @@ func (in *Instance) stay(s *source, now time.Time) error {
 
 func (in *Instance) mark(s *source, m journal.Mark) error {
 	marks := append(slices.Clone(s.marks), m)
-	if err := in.journal.Write(s.record(s.finished, marks)); err != nil {
+	if err := in.persist(in.journal.Write, s.record(s.finished, marks)); err != nil {
 		return err
 	}
 	s.marks = marks
