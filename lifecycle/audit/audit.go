@@ -56,8 +56,9 @@ type Area string
 
 // The areas.
 const (
-	Target Area = "target"
-	Spool  Area = "spool"
+	Target  Area = "target"
+	Uploads Area = "uploads" // staged at the store, seen by nobody
+	Spool   Area = "spool"
 )
 
 // Kind is the explanation of an object or of bytes, in a word.
@@ -75,6 +76,7 @@ const (
 	Manifest    Kind = "manifest"    // of a checkpoint
 	Other       Kind = "other"       // of another instance
 	Foreign     Kind = "foreign"     // not made by sinkfs
+	Abandoned   Kind = "abandoned"   // an upload that nobody will complete
 
 	Orphan    Kind = "orphan"    // ours, and nothing refers to it
 	Duplicate Kind = "duplicate" // the same part, or the same bytes, twice
@@ -89,6 +91,7 @@ type Row struct {
 	Kind        Kind   `json:"kind"`
 	Path        string `json:"path"`
 	Bytes       int64  `json:"bytes"`
+	Upload      string `json:"upload,omitempty"` // the store's id of an upload
 	Explanation string `json:"explanation"`
 	Problem     bool   `json:"problem"`
 }
@@ -114,6 +117,9 @@ type Report struct {
 func Fsck(ctx context.Context, in Input) (Report, error) {
 	a := &audit{in: in, seen: map[uint64]backend.Key{}, totals: map[Total]*Total{}}
 	if err := a.target(ctx); err != nil {
+		return Report{}, err
+	}
+	if err := a.uploads(ctx); err != nil {
 		return Report{}, err
 	}
 	if err := a.spool(ctx); err != nil {
@@ -176,7 +182,7 @@ func (k Kind) problem() bool {
 	switch k {
 	case Orphan, Duplicate, Mismatch, Missing, Lost, Quarantined:
 		return true
-	case Finished, Committing, Pending, Unsealed, Released, Scratch, Manifest, Other, Foreign:
+	case Finished, Committing, Pending, Unsealed, Released, Scratch, Manifest, Other, Foreign, Abandoned:
 	}
 	return false
 }

@@ -13,9 +13,13 @@ import (
 // the proof: it holds a part of this instance that is finished elsewhere, and
 // that other object was just seen. An orphan without such a proof is no
 // garbage: it may be all that is left of a part whose journal was lost.
+// Uploads that nobody will complete are garbage too.
 func Garbage(ctx context.Context, in Input) ([]Row, error) {
-	var suspects []Row
+	var suspects, garbage []Row
 	in.Row = func(r Row) error {
+		if r.Area == Uploads && r.Kind == Abandoned {
+			garbage = append(garbage, r)
+		}
 		if r.Area == Target && (r.Kind == Orphan || r.Kind == Duplicate) {
 			suspects = append(suspects, r)
 		}
@@ -24,7 +28,6 @@ func Garbage(ctx context.Context, in Input) ([]Row, error) {
 	if _, err := Fsck(ctx, in); err != nil {
 		return nil, err
 	}
-	var garbage []Row
 	for _, r := range suspects {
 		why, err := prove(ctx, in, backend.Key(r.Path))
 		if err != nil {
@@ -44,6 +47,9 @@ var ErrReferenced = errors.New("it is no longer proved that nothing refers to it
 // Remove deletes one object that Garbage listed. It proves everything again
 // first.
 func Remove(ctx context.Context, in Input, r Row) error {
+	if r.Area == Uploads {
+		return removeUpload(ctx, in, r)
+	}
 	why, err := prove(ctx, in, backend.Key(r.Path))
 	if err != nil {
 		return err

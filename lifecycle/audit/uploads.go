@@ -1,0 +1,123 @@
+package audit
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/lifecycle/journal"
+)
+
+// uploads explains what was staged at the store, by whichever process, alive
+// or dead.
+func (a *audit) uploads(ctx context.Context) error {
+	lister, ok := a.in.Store.(backend.UploadLister)
+	if !ok {
+		return nil
+	}
+	found, err := listUploads(ctx, lister, a.known, a.in.Store.Properties().StageAbove)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	// The key of an upload is journaled before it begins: all of those found
+	// are known by now.
+	if err := a.know(ctx); err != nil {
+		return err
+	}
+	for _, u := range found {
+		r, err := explainUpload(ctx, a.in.Store, a.known, u)
+		if err != nil {
+			return err
+		}
+		if err := a.tell(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listUploads asks for all uploads, and for those of each key that was staged
+// at: some stores tell only what is asked for by its key.
+func listUploads(ctx context.Context, lister backend.UploadLister, known *index, stageAbove int64) ([]backend.Upload, error) {
+	keys := []backend.Key{""}
+	for _, p := range known.parts {
+		if p.Bytes > stageAbove {
+			keys = append(keys, backend.Key(p.Key))
+		}
+	}
+	var found []backend.Upload
+	seen := map[string]bool{}
+	for _, k := range keys {
+		if err := lister.Uploads(ctx, k, func(u backend.Upload) error {
+			if id := string(u.Key) + "\x00" + u.ID; !seen[id] {
+				seen[id] = true
+				found = append(found, u)
+			}
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(found, func(x, y backend.Upload) int { return cmp.Or(cmp.Compare(x.Key, y.Key), cmp.Compare(x.ID, y.ID)) })
+	return found, nil
+}
+
+// explainUpload says what an upload is. One of ours is abandoned when no part
+// that is yet to be finished has its key: nobody will ever complete it.
+func explainUpload(ctx context.Context, s backend.Store, known *index, u backend.Upload) (Row, error) {
+	r := Row{Area: Uploads, Path: string(u.Key), Upload: u.ID, Kind: Foreign}
+	if known.uid == "" {
+		r.Explanation = "no journal at hand says whose it is"
+		return r, nil
+	}
+	var at *journal.Part
+	for _, p := range known.parts {
+		if p.Key != string(u.Key) {
+			continue
+		}
+		if at = &p; p.State != journal.Finished {
+			r.Kind, r.Explanation = Pending, fmt.Sprintf("an attempt of part %d, which is %s", p.ID, p.State)
+			return r, nil
+		}
+	}
+	switch {
+	case at != nil:
+		r.Kind, r.Explanation = Abandoned, fmt.Sprintf("an attempt of part %d, which is finished", at.ID)
+	case strings.Contains(r.Path, "-"+known.uid+"-"):
+		r.Kind, r.Explanation = Abandoned, "an attempt of this instance, no part of which is waiting for this name"
+	default:
+		info, err := s.Stat(ctx, u.Key)
+		if err != nil && !errors.Is(err, backend.ErrNotExist) {
+			return r, err
+		}
+		l, ours := readLabel(info.Meta)
+		if err == nil && ours && l.instance == known.uid {
+			r.Kind, r.Explanation = Abandoned, fmt.Sprintf("%v is finished at its key", l)
+			return r, nil
+		}
+		r.Explanation = "begun by another host or program"
+	}
+	return r, nil
+}
+
+// removeUpload aborts an upload that is still proved to be abandoned.
+func removeUpload(ctx context.Context, in Input, r Row) error {
+	lister, ok := in.Store.(backend.UploadLister)
+	s, err := in.State(ctx)
+	if err != nil {
+		return err
+	}
+	u := backend.Upload{Key: backend.Key(r.Path), ID: r.Upload}
+	now, err := explainUpload(ctx, in.Store, newIndex(s), u)
+	if err != nil {
+		return err
+	}
+	if !ok || now.Kind != Abandoned {
+		return fmt.Errorf("the upload of %q stays: %w", r.Path, ErrReferenced)
+	}
+	return lister.AbortUpload(ctx, u)
+}

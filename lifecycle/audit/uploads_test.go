@@ -1,0 +1,86 @@
+package audit_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/mem"
+	"github.com/sinkfs/sinkfs/lifecycle/audit"
+	"github.com/sinkfs/sinkfs/lifecycle/journal"
+)
+
+// shelf is a store with uploads, of which some are told only by their key.
+type shelf struct {
+	*mem.Store
+	open, byKey []backend.Upload
+}
+
+func (s *shelf) Uploads(_ context.Context, under backend.Key, fn func(backend.Upload) error) error {
+	for _, u := range s.open {
+		if under != "" && u.Key != under || under == "" && slices.Contains(s.byKey, u) {
+			continue
+		}
+		if err := fn(u); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *shelf) AbortUpload(_ context.Context, u backend.Upload) error {
+	s.open = slices.DeleteFunc(s.open, func(o backend.Upload) bool { return o.Key == u.Key && o.ID == u.ID })
+	return nil
+}
+
+func TestUploads(t *testing.T) {
+	up := func(key backend.Key, id string) backend.Upload { return backend.Upload{Key: key, ID: id} }
+	s := &shelf{Store: mem.New(mem.Options{}), open: []backend.Upload{
+		up("events/part-1111-10", "finished"), up("events/part-1111-11", "waiting"), up("events/part-1111-11", "waiting too"),
+		up("events/part-"+uid+"-7", "given up"), up("dumps/theirs.gz", "of others"), up("dumps/ours.gz", "retired"), up("events/part-2222-1", "of another host"),
+	}}
+	s.byKey = s.open[:1]
+	finished := part(10, 10, put(t, s, "events/part-1111-10", "a", meta(10, 10, 0)), journal.Finished)
+	waiting := part(11, 11, backend.Info{Key: "events/part-1111-11", Size: 5}, journal.Committing)
+	put(t, s, "dumps/ours.gz", "x", meta(2, 2, 0))
+	s.Foreign("dumps/theirs.gz", []byte("x"))
+	in := audit.Input{Store: s, State: audit.Fixed(audit.State{Records: records(finished, waiting)})}
+
+	got := map[string]audit.Kind{}
+	report := fsck(t, in)
+	for _, r := range report.Rows {
+		if r.Area == audit.Uploads {
+			got[r.Upload] = r.Kind
+		}
+	}
+	if d := cmp.Diff(map[string]audit.Kind{
+		"finished": audit.Abandoned, "waiting": audit.Pending, "waiting too": audit.Pending, "given up": audit.Abandoned,
+		"of others": audit.Foreign, "retired": audit.Abandoned, "of another host": audit.Foreign,
+	}, got); d != "" || report.Problems != 0 {
+		t.Errorf("%d problems, uploads (-want +got)\n%s", report.Problems, d)
+	}
+	rows, err := audit.Garbage(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows {
+		if err := audit.Remove(t.Context(), in, r); err != nil {
+			t.Errorf("Remove(%+v) = %v", r, err)
+		}
+	}
+	left := []string{}
+	for _, u := range s.open {
+		left = append(left, u.ID)
+	}
+	if d := cmp.Diff([]string{"waiting", "waiting too", "of others", "of another host"}, left); d != "" {
+		t.Errorf("uploads left by gc (-want +got)\n%s", d)
+	}
+	stays := audit.Row{Area: audit.Uploads, Path: "events/part-1111-11", Upload: "waiting", Kind: audit.Abandoned}
+	if err := audit.Remove(t.Context(), in, stays); !errors.Is(err, audit.ErrReferenced) {
+		t.Errorf("Remove of an upload in use = %v", err)
+	}
+}
