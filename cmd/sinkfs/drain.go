@@ -83,11 +83,10 @@ func (w *work) runDetached(ctx context.Context) error {
 // drain is the end of input: publish, unmount, count what is left.
 func (w *work) drain(ctx context.Context, o mount.Order, e *engine) error {
 	published := w.publish(ctx, o)
+	var detached error
 	if !o.Gone {
-		open, err := w.Detach()
-		if err != nil {
-			return fail(codeMount, err)
-		}
+		var open mount.Open
+		open, detached = w.Detach()
 		if open.Count > 0 {
 			w.log.Warn("unmounted with open files; what they write from now on waits for the next mount", slog.String("open", open.String()))
 		}
@@ -97,7 +96,10 @@ func (w *work) drain(ctx context.Context, o mount.Order, e *engine) error {
 	if err := errors.Join(running, w.in.Close()); err != nil {
 		w.log.Error("not everything ended as it should", errAttr(err))
 	}
-	if left == 0 {
+	switch {
+	case left == 0 && detached != nil:
+		return w.Done(codeMount, message(detached))
+	case left == 0:
 		return w.Done(codeDone, "")
 	}
 	text := fmt.Sprintf("%s not yet published (%d open for writing), kept in %s for the next mount", bytesText(left), writers, w.s.cfg.StateDir)

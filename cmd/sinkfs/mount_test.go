@@ -341,6 +341,24 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// A second mount of the same thing elsewhere is the same mount.
+func TestUnmountOfBindMount(t *testing.T) {
+	f := mountHere(t, nil)
+	appendTo(t, filepath.Join(f.point, "app.log"), "one\n")
+	bind := t.TempDir()
+	if err := unix.Mount(f.point, bind, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(bind, unix.MNT_DETACH) })
+	want(t, sinkfstest.Run(t, "umount", bind), 0, "", "")
+	if code := f.code(); code != 0 {
+		t.Errorf("exit code %d\n%s", code, &f.errs)
+	}
+	if got := publishedText(t, f.target); got != "one\n" {
+		t.Errorf("finished %q", got)
+	}
+}
+
 // An unmount by umount(8) publishes as well.
 func TestUmount8Publishes(t *testing.T) {
 	f := mountHere(t, nil)

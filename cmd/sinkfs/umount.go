@@ -45,7 +45,7 @@ func umount(cmd *cobra.Command, path string, noDrain bool, timeout time.Duration
 	if err != nil {
 		return err
 	}
-	state, err := mount.FindState(at)
+	state, err := findState(at)
 	switch {
 	case err == nil:
 	case !mounted:
@@ -67,6 +67,28 @@ func umount(cmd *cobra.Command, path string, noDrain bool, timeout time.Duration
 		return &exitError{code: code, err: fmt.Errorf("the mount at %s ended with exit code %d", at, code)}
 	}
 	return nil
+}
+
+// findState finds who keeps the mount at a path, also when that is a bind
+// mount of it.
+func findState(at string) (string, error) {
+	state, err := mount.FindState(at)
+	if err == nil {
+		return state, nil
+	}
+	table, listed := mount.Table()
+	here, ok := mount.At(table, at)
+	if listed != nil || !ok {
+		return "", err
+	}
+	for _, e := range table {
+		if e.Device == here.Device && e.Path != at {
+			if state, err := mount.FindState(e.Path); err == nil {
+				return state, nil
+			}
+		}
+	}
+	return "", err
 }
 
 // mountOf finds the mountpoint that a path lies in. The path is not looked

@@ -120,7 +120,12 @@ func (s *supervisor) onProgress(p Progress) {
 func (s *supervisor) onDetach() {
 	m := message{Kind: kindDetached}
 	if s.conn != nil {
-		m.Open = OpenBelow(s.point.path)
+		limit := openTime
+		if s.hasty {
+			limit = openTimeHaste
+			s.kill.Reset(hasteTime) // it hears us
+		}
+		m.Open = OpenBelow(s.point.path, limit)
 		if err := s.conn.detach(); err != nil {
 			m.Text = err.Error()
 		}
@@ -198,6 +203,9 @@ func (s *supervisor) drain(m message) {
 	s.draining = &m
 	if s.o.Stopping != nil {
 		s.o.Stopping()
+	}
+	if s.child == nil {
+		s.again.Reset(0) // no pause before the last worker
 	}
 	s.order(m)
 }

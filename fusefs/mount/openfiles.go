@@ -33,9 +33,10 @@ func (o Open) String() string {
 }
 
 const (
-	openNames = 10
-	openTime  = time.Second
-	searchers = 32 // of which some may hang
+	openNames     = 10
+	openTime      = time.Second
+	openTimeHaste = 100 * time.Millisecond
+	searchers     = 32 // of which some may hang
 )
 
 // search is a look through all processes. It has its own goroutine, which
@@ -47,16 +48,16 @@ type search struct {
 }
 
 // OpenBelow looks through /proc for descriptors and working directories below
-// path, for a bounded time. It reads links only, which asks nothing of the
+// path, for so long at most. It reads links only, which asks nothing of the
 // mount. It sees what this process may see.
-func OpenBelow(path string) Open {
+func OpenBelow(path string, limit time.Duration) Open {
 	s := &search{}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		s.all(path)
 	}()
-	late := time.NewTimer(openTime)
+	late := time.NewTimer(limit)
 	defer late.Stop()
 	cut := false
 	select {

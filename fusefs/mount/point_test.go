@@ -91,13 +91,16 @@ func TestMountpoints(t *testing.T) {
 			}
 			k := p.mounted(t)
 			k.more(1)
-			if err := mount.Detach(bare); err != nil { // looks beneath
+			set(t, p, "hold-drain") // the end is a clean one, after which nothing is refused
+			if err := mount.Detach(bare); err != nil {
 				t.Fatal(err)
 			}
+			k.await("it drains", func() bool { return p.has("order") })
 			err := os.WriteFile(filepath.Join(bare, "lost"), nil, 0o600)
 			if got := errors.Is(err, syscall.EPERM); got != tt.made {
 				t.Errorf("writing beneath the mount: %v, want refused %v", err, tt.made)
 			}
+			k.signal(syscall.SIGTERM)
 			k.wantCode(0)
 			if err := os.WriteFile(filepath.Join(bare, "after"), nil, 0o600); err != nil {
 				t.Errorf("after a clean end: %v", err)

@@ -106,7 +106,7 @@ type handed struct {
 // is called while no worker lives, and returns when it could not be done or
 // need not: the old program then goes on with new workers.
 func (s *supervisor) becomeNew() {
-	if len(s.o.Again) == 0 || s.remount || s.conn == nil || s.memory == nil {
+	if len(s.o.Again) == 0 || s.remount || s.draining != nil || s.conn == nil || s.memory == nil {
 		return
 	}
 	h := handed{
