@@ -70,28 +70,34 @@ func prove(ctx context.Context, in Input, k backend.Key) (why string, err error)
 		return "", err
 	}
 	known := newIndex(s)
-	info, err := in.Store.Stat(ctx, k)
-	if errors.Is(err, backend.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil {
+	l, _, err := labelOf(ctx, in.Store, k)
+	if err != nil || known.uid == "" || l.instance != known.uid {
 		return "", err
 	}
-	l, ok := readLabel(info.Meta)
-	p, has := known.parts[l.part]
-	if !ok || known.uid == "" || l.instance != known.uid || !has || p.State != journal.Finished || p.Key == string(k) {
+	p, ok := known.parts[l.part]
+	if !ok || p.State != journal.Finished || p.Key == string(k) {
 		return "", nil
 	}
-	place, err := in.Store.Stat(ctx, backend.Key(p.Key))
-	if errors.Is(err, backend.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil {
+	there, info, err := labelOf(ctx, in.Store, backend.Key(p.Key))
+	if err != nil || there.instance != l.instance || there.part != l.part || info.Size != p.Bytes || differ(info.Checksum, p.Checksum) {
 		return "", err
-	}
-	there, ok := readLabel(place.Meta)
-	if !ok || there.instance != l.instance || there.part != l.part || place.Size != p.Bytes || differ(place.Checksum, p.Checksum) {
-		return "", nil
 	}
 	return fmt.Sprintf("%v, which is finished at %q", l, p.Key), nil
+}
+
+// labelOf is what an object says of itself, nothing when it is not there or
+// says nothing that we wrote.
+func labelOf(ctx context.Context, s backend.Store, k backend.Key) (label, backend.Info, error) {
+	info, err := s.Stat(ctx, k)
+	if errors.Is(err, backend.ErrNotExist) {
+		return label{}, info, nil
+	}
+	if err != nil {
+		return label{}, info, err
+	}
+	l, ok := readLabel(info.Meta)
+	if !ok {
+		return label{}, info, nil
+	}
+	return l, info, nil
 }
