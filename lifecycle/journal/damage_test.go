@@ -144,7 +144,7 @@ func damages() []damage {
 		{"half", func(p string) error { return cut(p, 0.5) }},
 		{"one byte less", func(p string) error { return cut(p, 1) }},
 	}
-	for range 5 {
+	for range 3 {
 		ds = append(ds, damage{"flip", flip})
 	}
 	return ds
