@@ -104,7 +104,8 @@ func (f *FS) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntry
 	}))
 }
 
-// ReadDirPlus lists names and looks each of them up.
+// ReadDirPlus lists names and looks each of them up, but for those of which the
+// listing does not tell the owner: the kernel would believe a wrong one.
 func (f *FS) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	var failed error
 	err := f.readDir(cancel, in, func(e entry, off uint64) bool {
@@ -115,7 +116,7 @@ func (f *FS) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirE
 			return false
 		case e.spool != nil:
 			failed = errors.Join(failed, f.spoolEntry(*e.spool, node))
-		case e.info != nil:
+		case e.info != nil && f.in.ListedWhole(*e.info):
 			f.storeEntry(string(e.info.Key), *e.info, node)
 		}
 		return true
