@@ -3,6 +3,15 @@
 // every point costs nothing and does nothing.
 package fault
 
+// Env selects one fault: SINKFS_FAULT=point=action@n, where action is kill,
+// error or delay:DURATION and n (default 1) counts the hits of this process.
+const Env = "SINKFS_FAULT"
+
+// OnceEnv names a file that the fault leaves behind, if it is set: it tells
+// that the fault happened, and while it exists no other does, so that the next
+// worker lives.
+const OnceEnv = "SINKFS_FAULT_ONCE"
+
 // Point is a named instant in the code.
 type Point string
 

@@ -12,12 +12,6 @@ import (
 	"time"
 )
 
-// Env selects one fault: SINKFS_FAULT=point=action@n, where action is kill,
-// error or delay:DURATION and n (default 1) counts the hits of this process.
-// A kill leaves the file SINKFS_FAULT_ONCE behind, if that is set, and does
-// nothing while it exists, so that the next worker lives.
-const Env = "SINKFS_FAULT"
-
 type plan struct {
 	point  Point
 	action string
@@ -53,7 +47,7 @@ func Hit(p Point) error {
 	hits[p]++
 	now := hits[p] == pl.at
 	mu.Unlock()
-	if !now {
+	if !now || !first() {
 		return nil
 	}
 	switch action, arg, _ := strings.Cut(pl.action, ":"); action {
@@ -68,14 +62,21 @@ func Hit(p Point) error {
 	return nil
 }
 
-func die() {
-	if once := os.Getenv("SINKFS_FAULT_ONCE"); once != "" {
-		f, err := os.OpenFile(once, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-		if err != nil {
-			return
-		}
-		_ = f.Close()
+// first leaves the file behind. It is false when it is there already.
+func first() bool {
+	once := os.Getenv(OnceEnv)
+	if once == "" {
+		return true
 	}
+	f, err := os.OpenFile(once, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return false
+	}
+	_ = f.Close()
+	return true
+}
+
+func die() {
 	_ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
 	select {}
 }

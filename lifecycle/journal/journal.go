@@ -110,7 +110,7 @@ func (j *Journal) open(o Options) error {
 	}
 	j.empty = st.head.seq == 0
 	j.writer = &writer{
-		dir: o.Dir, db: j.db, head: st.head, anchored: st.head.seq, pruned: st.pruned, nextSet: st.head.nextSet,
+		dir: o.Dir, db: j.db, ended: make(chan struct{}), head: st.head, anchored: st.head.seq, pruned: st.pruned, nextSet: st.head.nextSet,
 		room: func() error { return checkFree(o.Dir, o.MinFree+j.tableBytes()) },
 	}
 	if err := j.settle(db, st); err != nil {
@@ -295,6 +295,10 @@ func (j *Journal) Close() error {
 	}
 	return nil
 }
+
+// Broken is closed with the first write that leaves open what is durable:
+// every later one fails, so it is time to open the journal again.
+func (j *Journal) Broken() <-chan struct{} { return j.writer.ended }
 
 // Size is the number of bytes that the journal and its copies take on disk.
 func (j *Journal) Size() int64 { return diskSize(j.dir) }

@@ -42,11 +42,12 @@ type writer struct {
 	db       *badger.DB
 	room     func() error // an error when the disk is too full to go on
 	head     head
-	anchored uint64 // transaction of the anchor
-	log      walID  // that the anchor names
-	pruned   uint64 // links below are gone
-	nextSet  uint64 // of pieces; not in head, which goes back when a transaction fails
-	broken   error  // first failure of a commit
+	anchored uint64        // transaction of the anchor
+	log      walID         // that the anchor names
+	pruned   uint64        // links below are gone
+	nextSet  uint64        // of pieces; not in head, which goes back when a transaction fails
+	broken   error         // first failure of a commit
+	ended    chan struct{} // closed with it
 }
 
 // run serves requests until the channel closes.
@@ -121,6 +122,7 @@ func (w *writer) write(group []*request) error {
 // fail breaks the journal for good: what Badger did is unknown.
 func (w *writer) fail(err error) error {
 	w.broken = err
+	close(w.ended)
 	return broken(err)
 }
 
@@ -186,6 +188,9 @@ func (w *writer) moveAnchor() error {
 	log, err := newestLog(filepath.Join(w.dir, dbName))
 	if err != nil {
 		return fmt.Errorf("journal: move the anchor: %w", err)
+	}
+	if err := fault.Hit(fault.PrepareMark); err != nil {
+		return err
 	}
 	if err := anchorAt(w.head, log).write(w.dir); err != nil {
 		return err
