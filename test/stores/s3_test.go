@@ -305,7 +305,35 @@ func TestKillWorker(t *testing.T) {
 		if len(got) != kills*lines || wrong > 0 {
 			t.Errorf("%d lines are published, want %d; %d not once", len(got), kills*lines, wrong)
 		}
+		s.collect(t, m)
 	})
+}
+
+// collect has fsck explain everything and gc remove what dead workers left.
+func (s store) collect(t *testing.T, m *sinkfstest.Mount) {
+	t.Helper()
+	t.Logf("%d uploads of dead workers", s.uploads(t))
+	for _, args := range [][]string{{"fsck", "--bodies", m.Point}, {"gc", "--delete", m.Point}, {"fsck", m.Point}} {
+		if r := sinkfstest.Run(t, args...); r.Code != 0 {
+			t.Errorf("%v ended with %d: %s%s", args, r.Code, r.Stdout, r.Stderr)
+		}
+	}
+	if n := s.uploads(t); n != 0 {
+		t.Errorf("%d uploads are left behind gc", n)
+	}
+}
+
+// uploads counts those at the keys of objects: MinIO tells of no others.
+func (s store) uploads(t *testing.T) (n int) {
+	t.Helper()
+	for key := range s.objects(t, "") {
+		out, err := s.client.ListMultipartUploads(t.Context(), &awss3.ListMultipartUploadsInput{Bucket: aws.String(bucket), Prefix: &key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += len(out.Uploads)
+	}
+	return n
 }
 
 // killWhile kills the worker some time into what runs, and waits for both it
