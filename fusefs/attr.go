@@ -15,12 +15,17 @@ import (
 
 // How long the kernel believes what it was told. A name that is absent is
 // never believed: the next checkpoint may make it. A stream's name stays until
-// it is changed through the mount, or is past its ttl and answers ESTALE; its
-// size grows behind the kernel's back.
+// it is changed through the mount, or is past its ttl and answers ESTALE.
+//
+// Of an unfinished file's attributes the kernel forgets the size and the times
+// at each write, passed through or not, and asks again. What it keeps for a
+// moment are mode and owner, which only SETATTR changes: without, each open
+// and each write asks for them.
 const (
 	unfinishedName = time.Hour
 	finishedName   = time.Minute // other hosts may delete
 	finishedAttr   = time.Hour
+	unfinishedAttr = time.Second
 	directoryKept  = time.Second
 )
 
@@ -98,7 +103,7 @@ func attrKept(a lifecycle.Attr) time.Duration {
 	if a.Kind == spool.Dir {
 		return directoryKept
 	}
-	return 0
+	return unfinishedAttr
 }
 
 func storeKept(i backend.Info) time.Duration {
