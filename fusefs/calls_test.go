@@ -19,7 +19,7 @@ func both(t *testing.T, run func(t *testing.T, m *mounted)) {
 	}
 }
 
-func open(t *testing.T, path string, flags int) *os.File {
+func open(t testing.TB, path string, flags int) *os.File {
 	t.Helper()
 	f, err := os.OpenFile(path, flags, 0o644)
 	must(t, err)
@@ -27,7 +27,7 @@ func open(t *testing.T, path string, flags int) *os.File {
 	return f
 }
 
-func write(t *testing.T, f *os.File, text string) {
+func write(t testing.TB, f *os.File, text string) {
 	t.Helper()
 	if _, err := f.WriteString(text); err != nil {
 		t.Fatal(err)

@@ -237,7 +237,7 @@ func startWorker(c daemonConfig, dev, memory *os.File, env string) (*exec.Cmd, e
 
 // mounted is a mount with its daemon.
 type mounted struct {
-	t      *testing.T
+	t      testing.TB
 	c      daemonConfig
 	mnt    string
 	target string
@@ -247,7 +247,7 @@ type mounted struct {
 }
 
 // mount starts a daemon and mounts it until the test ends.
-func mount(t *testing.T, c daemonConfig) *mounted {
+func mount(t testing.TB, c daemonConfig) *mounted {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "fusefs")
 	must(t, err)
@@ -354,14 +354,14 @@ func (m *mounted) published() string {
 	return b.String()
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-func wantErrno(t *testing.T, what string, err error, want syscall.Errno) {
+func wantErrno(t testing.TB, what string, err error, want syscall.Errno) {
 	t.Helper()
 	var got syscall.Errno
 	if err == nil || !asErrno(err, &got) || got != want {
@@ -370,7 +370,7 @@ func wantErrno(t *testing.T, what string, err error, want syscall.Errno) {
 }
 
 // eventually waits for a condition that some asynchronous step makes true.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -384,7 +384,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-type logWriter struct{ t *testing.T }
+type logWriter struct{ t testing.TB }
 
 func (w *logWriter) Write(p []byte) (int, error) {
 	w.t.Logf("daemon: %s", strings.TrimRight(string(p), "\n"))

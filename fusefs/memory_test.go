@@ -56,11 +56,13 @@ func TestHandleTableAgainstAModel(t *testing.T) {
 		m.reset()
 		table := newHandleTable(m)
 		open, closed := map[uint64]uint64{}, map[uint64]bool{}
+		unique := uint64(0)
 		t.Repeat(map[string]func(*rapid.T){
 			"open": func(t *rapid.T) {
 				node := rapid.Uint64().Draw(t, "node")
 				h := &handle{}
-				if err := table.open(opening{node: node, unique: uint64(len(open) + len(closed) + 1)}, h); err != nil {
+				unique++
+				if err := table.open(opening{node: node, unique: unique}, h); err != nil {
 					t.Fatal(err)
 				}
 				if _, known := open[h.fh]; known || closed[h.fh] {
@@ -79,7 +81,12 @@ func TestHandleTableAgainstAModel(t *testing.T) {
 			},
 			"replace the worker": func(*rapid.T) {
 				table = newHandleTable(m)
-				table.adopt()
+				for _, h := range table.adopt() {
+					// A request that was not answered gets the handle it made.
+					if table.ofRequest(h.slot.unique|resentBit) != h || table.ofRequest(h.slot.unique) != nil {
+						t.Fatalf("the request of %x does not find it", h.fh)
+					}
+				}
 			},
 			"": func(t *rapid.T) {
 				for fh, node := range open {

@@ -331,3 +331,23 @@ func TestReleasedBytesAreENODATA(t *testing.T) {
 		}
 	})
 }
+
+// TestFinishedNameIsTheFinishedFile: the kernel kept the unfinished one.
+func TestFinishedNameIsTheFinishedFile(t *testing.T) {
+	m := mount(t, daemonConfig{})
+	must(t, os.MkdirAll(m.path("files"), 0o755))
+	p := m.path("files/x")
+	must(t, os.WriteFile(p, []byte("1"), 0o644))
+	before, err := os.Stat(p)
+	must(t, err)
+	eventually(t, "x is finished", func() bool {
+		m.publish()
+		after, err := os.Stat(p)
+		must(t, err)
+		_, err = os.OpenFile(p, os.O_WRONLY, 0)
+		return !os.SameFile(before, after) && err != nil
+	})
+	if b, err := os.ReadFile(p); string(b) != "1" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
