@@ -17,8 +17,9 @@ try: ## build, mount under ./try, and say what to do next
 build: ## build bin/sinkfs
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sinkfs ./cmd/sinkfs
 
-setup: ## install the system packages that tests use
+setup: ## install the system packages that tests use, build the stores
 	@scripts/setup
+	@go run ./internal/testserver/fetch >/dev/null
 
 test: setup ## run all tests; needs root and /dev/fuse
 	go vet ./...
