@@ -29,10 +29,10 @@ race: setup ## run all tests under the race detector
 	go test -race ./...
 
 mount-test: setup ## run the tests that mount, also on one processor
-	go test -count=1 -cpu=2,1 ./fusefs/... ./cmd/...
+	go test -count=1 -cpu=2,1 ./fusefs/... ./cmd/... ./test/programs
 
-crash: setup ## kill the program at every named fault point
-	go test -count=1 -tags faults ./...
+crash: setup ## kill it at every fault point and 1,000 random instants, cut its power 40 times
+	go test -count=1 -timeout 2h -v ./test/crash -args -crash.kills 1000 -crash.cuts 40 -crash.hits 3
 
 fuzz: ## look for new inputs that break the parsers, 30 s each
 	go test -run '^$$' -fuzz . -fuzztime 30s ./cmd/sinkfs/config

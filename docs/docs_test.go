@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-var documents = []string{"../README.md", "../CONTRIBUTING.md", "../CHANGELOG.md", "ARCHITECTURE.md", "SEMANTICS.md"}
+var documents = []string{"../README.md", "../CONTRIBUTING.md", "../CHANGELOG.md", "ARCHITECTURE.md", "S3.md", "SEMANTICS.md"}
 
 // tests are the names of all tests of the project.
 func tests(t *testing.T) map[string]bool {
@@ -90,7 +90,7 @@ func TestDocumentsLinkToFilesThatExist(t *testing.T) {
 
 // TestPathsInDocumentsExist: what is written like a path of this project is one.
 func TestPathsInDocumentsExist(t *testing.T) {
-	path := regexp.MustCompile("`((?:backend|cmd|format|fusefs|internal|lifecycle|scripts|docs)/[a-z0-9_./-]+)`")
+	path := regexp.MustCompile("`((?:backend|cmd|format|fusefs|internal|lifecycle|scripts|docs|test)/[a-z0-9_./-]+)`")
 	for _, doc := range documents {
 		text, err := os.ReadFile(doc)
 		if err != nil {
