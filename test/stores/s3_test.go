@@ -53,8 +53,13 @@ func each(t *testing.T, test func(t *testing.T, s store)) {
 // config is the flag that names the endpoint.
 func (s store) config(t *testing.T) []string {
 	t.Helper()
+	return configAt(t, s.URL)
+}
+
+func configAt(t *testing.T, url string) []string {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "sinkfs.yaml")
-	text := fmt.Sprintf("store: {s3: {endpoint: %q, path_style: true}}\ncheckpoint: {commit_timeout: 5s}\n", s.URL)
+	text := fmt.Sprintf("store: {s3: {endpoint: %q, path_style: true}}\ncheckpoint: {commit_timeout: 5s}\n", url)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -85,6 +90,28 @@ func (s store) objects(t *testing.T, prefix string) map[string][]byte {
 		}
 	}
 	return all
+}
+
+// keys are those that end like this.
+func (s store) keys(t *testing.T, end string) map[string]bool {
+	t.Helper()
+	keys := map[string]bool{}
+	pages := awss3.NewListObjectsV2Paginator(s.client, &awss3.ListObjectsV2Input{Bucket: aws.String(bucket)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range page.Contents {
+			if strings.HasSuffix(*o.Key, end) {
+				keys[*o.Key] = true
+			}
+		}
+	}
+	if len(keys) != 1 {
+		t.Errorf("%d objects end in %s, want 1", len(keys), end)
+	}
+	return keys
 }
 
 // records counts the lines of all objects.

@@ -1,0 +1,124 @@
+package stores
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sinkfs/sinkfs/internal/faultproxy"
+	"github.com/sinkfs/sinkfs/internal/sinkfstest"
+)
+
+// TestFaults has every call of a mount fail in every way, while it publishes
+// and is read. Nobody notices but by the time it takes; in the end everything
+// is there once and explained.
+func TestFaults(t *testing.T) {
+	each(t, func(t *testing.T, s store) {
+		proxy := faultproxy.New(t, s.URL)
+		m := sinkfstest.At(t, "s3://"+bucket+"/prod")
+		m.Start(configAt(t, proxy.URL)...)
+		calls := []faultproxy.Call{faultproxy.Put, faultproxy.Begin, faultproxy.Part, faultproxy.Complete, faultproxy.Head, faultproxy.Get, faultproxy.List}
+		var table strings.Builder
+		cases, lines := 0, 0
+		for _, call := range calls {
+			fmt.Fprintf(&table, "\n%-9s", call)
+			for _, fault := range faultproxy.Faults() {
+				took := s.suffer(t, m, proxy, call, fault)
+				fmt.Fprintf(&table, " %s %d ms,", fault, took.Milliseconds())
+				cases++
+				lines++
+			}
+		}
+		t.Logf("%s: %d cases of call and fault, each with the time to publish%s", s.Kind.Name, cases, table.String())
+		if got := s.records(t, "prod/"); count(got, "line ") != lines {
+			t.Errorf("%d lines are published, want %d once each", count(got, "line "), lines)
+		}
+		s.collect(t, m)
+	})
+}
+
+// count is how many records with the prefix are there, -1 when one is there
+// twice.
+func count(records map[string]int, prefix string) (n int) {
+	for r, times := range records {
+		if strings.HasPrefix(r, prefix) {
+			if times != 1 {
+				return -1
+			}
+			n++
+		}
+	}
+	return n
+}
+
+// suffer publishes a line, and a staged file where the call is one of
+// staging, and reads what is new, all under one fault.
+func (s store) suffer(t *testing.T, m *sinkfstest.Mount, proxy *faultproxy.Proxy, call faultproxy.Call, fault faultproxy.Fault) time.Duration {
+	t.Helper()
+	name := fmt.Sprintf("%s-%s", call, fault)
+	line := []byte("line " + name + "\n")
+	f, err := os.OpenFile(m.Path("app.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(line); err != nil {
+		t.Errorf("%s: a writer noticed: %v", name, err)
+	}
+	if err := f.Close(); err != nil {
+		t.Errorf("%s: a writer noticed: %v", name, err)
+	}
+	body := []byte("file " + name)
+	switch call {
+	case faultproxy.Begin, faultproxy.Part, faultproxy.Complete:
+		body = append(bytes.Repeat([]byte("0123456789abcdef"), 1<<20), body...)
+	}
+	write(t, m.Path(name+".gz"), body)
+	proxy.Set(faultproxy.Rule{Call: call, Fault: fault, Count: 2})
+	start := time.Now()
+	r := sinkfstest.Run(t, "checkpoint", m.Point)
+	for try := 0; r.Code != 0 && try < 3; try++ { // a part that could not be staged goes to the next
+		r = sinkfstest.Run(t, "checkpoint", m.Point)
+	}
+	took := time.Since(start)
+	if r.Code != 0 {
+		t.Errorf("%s: checkpoint ended with %d: %s%s", name, r.Code, r.Stdout, r.Stderr)
+	}
+	for key := range s.keys(t, "/"+name+".gz") {
+		seen, err := os.ReadFile(m.Path(strings.TrimPrefix(key, "prod/")))
+		for try := 0; err != nil && try < 3; try++ { // a reader tries again
+			seen, err = os.ReadFile(m.Path(strings.TrimPrefix(key, "prod/")))
+		}
+		if err != nil || !bytes.Equal(seen, body) {
+			t.Errorf("%s: the file reads as %d bytes, %v, want %d", name, len(seen), err, len(body))
+		}
+	}
+	proxy.Set()
+	return took
+}
+
+// TestRequests holds a checkpoint of many small parts to a request each.
+func TestRequests(t *testing.T) {
+	each(t, func(t *testing.T, s store) {
+		proxy := faultproxy.New(t, s.URL)
+		m := sinkfstest.At(t, "s3://"+bucket+"/prod")
+		m.Start(configAt(t, proxy.URL)...)
+		const n = 300
+		for i := range n {
+			write(t, m.Path(fmt.Sprintf("%d.gz", i)), []byte("small"))
+		}
+		proxy.Calls()
+		m.Publish()
+		calls := proxy.Calls()
+		sum := 0
+		for _, times := range calls {
+			sum += times
+		}
+		if calls[faultproxy.Put] != n || float64(sum) > 1.1*n {
+			t.Errorf("%d parts took the calls %v", n, calls)
+		}
+		t.Logf("%d parts took the calls %v", n, calls)
+	})
+}
