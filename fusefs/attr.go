@@ -25,8 +25,8 @@ const (
 	unfinishedName = time.Hour
 	finishedName   = time.Minute // other hosts may delete
 	finishedAttr   = time.Hour
-	unfinishedAttr = time.Second
-	directoryKept  = time.Second
+	unfinishedAttr = time.Second // directories too
+	directoryKept  = time.Second // the name of one that only the store has
 )
 
 const (
@@ -81,7 +81,7 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) f
 			return f.status(err)
 		}
 		f.spoolAttr(in.NodeId, a, &out.Attr)
-		out.SetTimeout(attrKept(a))
+		out.SetTimeout(unfinishedAttr)
 	case spaceStore:
 		info, err := f.storeInfo(in.Caller, in.NodeId)
 		if err != nil {
@@ -97,13 +97,6 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) f
 		return f.status(f.controlAttr(in.NodeId, h, &out.Attr))
 	}
 	return fuse.OK
-}
-
-func attrKept(a lifecycle.Attr) time.Duration {
-	if a.Kind == spool.Dir {
-		return directoryKept
-	}
-	return unfinishedAttr
 }
 
 func storeKept(i backend.Info) time.Duration {
@@ -137,7 +130,7 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) f
 			return f.status(err)
 		}
 		f.spoolAttr(in.NodeId, a, &out.Attr)
-		out.SetTimeout(attrKept(a))
+		out.SetTimeout(unfinishedAttr)
 	case spaceStore:
 		return f.setFinished(in, out)
 	default:

@@ -190,6 +190,7 @@ func (f *FS) snapshot(k controlKind, number uint64) ([]byte, error) {
 			return nil, err
 		}
 		return page(account), nil
+	case controlCheckpoints, controlEvents: // a directory, and what is never whole
 	}
 	return nil, errUnknownNode
 }

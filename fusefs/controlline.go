@@ -35,6 +35,7 @@ func parseTrigger(line []byte) (trigger, error) {
 		switch w := lifecycle.Trigger(words[0]); w {
 		case lifecycle.Now, lifecycle.Policy, lifecycle.End:
 			t.what, words = w, words[1:]
+		case lifecycle.Timer, lifecycle.Unmount: // not for callers
 		}
 	}
 	if len(words) > 0 {

@@ -67,6 +67,7 @@ func (f *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse
 		if _, err := f.dir(in.NodeId); err != nil {
 			return f.status(err)
 		}
+	case spaceSinkfs:
 	case spaceControl:
 		if k, _ := controlOf(in.NodeId); k != controlCheckpoints {
 			return fuse.ENOTDIR

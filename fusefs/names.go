@@ -57,6 +57,7 @@ func (f *FS) dir(id uint64) (directory, error) {
 			f.nodes.became(id, ino)
 		}
 		return d, nil
+	case spaceSinkfs, spaceControl:
 	}
 	return directory{}, lifecycle.ErrReserved
 }
@@ -144,7 +145,7 @@ func (f *FS) spoolEntry(a lifecycle.Attr, out *fuse.EntryOut) error {
 	}
 	f.spoolAttr(id, a, &out.Attr)
 	out.SetEntryTimeout(nameKept(a.Kind))
-	out.SetAttrTimeout(attrKept(a))
+	out.SetAttrTimeout(unfinishedAttr)
 	return nil
 }
 

@@ -143,7 +143,7 @@ func (f *FS) openFinished(o opening, c fuse.Caller, out *fuse.OpenOut) error {
 	if n, ok := f.nodes.get(o.node); ok {
 		h.key = n.key
 	}
-	if _, err := h.content(f, f.lasting(c)); err != nil {
+	if _, err := h.content(f.lasting(c), f); err != nil {
 		return err
 	}
 	o.key = f.nodes.hold(o.node, h.key)

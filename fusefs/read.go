@@ -74,7 +74,7 @@ func pread(fd int, buf []byte, off int64) (int, error) {
 }
 
 func (f *FS) readFinished(ctx context.Context, h *handle, off int64, buf []byte) (fuse.ReadResult, error) {
-	c, err := h.content(f, ctx)
+	c, err := h.content(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func (f *FS) readFinished(ctx context.Context, h *handle, off int64, buf []byte)
 
 // content is the finished file, opened anew by its key when an earlier worker
 // had it.
-func (h *handle) content(f *FS, ctx context.Context) (*catalog.File, error) {
+func (h *handle) content(ctx context.Context, f *FS) (*catalog.File, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.finished == nil {

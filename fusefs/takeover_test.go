@@ -1,6 +1,7 @@
 package fusefs_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -215,7 +216,7 @@ func churn(t *testing.T, m *mounted, stop <-chan struct{}) {
 		if err := unix.Rmdir(d); err != nil {
 			t.Errorf("rmdir %d: %v", i, err)
 		}
-		if err := unix.Access(b, unix.F_OK); err != syscall.ENOENT {
+		if err := unix.Access(b, unix.F_OK); !errors.Is(err, syscall.ENOENT) {
 			t.Errorf("access %d: %v", i, err)
 		}
 	}

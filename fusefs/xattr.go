@@ -60,6 +60,7 @@ func (f *FS) fileStatus(h *fuse.InHeader) (lifecycle.FileStatus, error) {
 			return lifecycle.FileStatus{}, syscall.ENODATA
 		}
 		return f.finishedStatus(info), nil
+	case spaceSinkfs, spaceControl:
 	}
 	return lifecycle.FileStatus{}, syscall.ENODATA
 }
