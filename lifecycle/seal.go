@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"log/slog"
 	"path"
 	"slices"
 	"syscall"
@@ -41,45 +40,9 @@ type part struct {
 	staged  backend.Staged
 	kept    []byte       // the bytes of a small part, while there is room
 	known   backend.Info // what the store said when it published it
+	seen    []glimpse    // of Ranges, as far as known; until it is staged
 
 	withdrawn bool // its file was opened again; guarded by the source's lock
-}
-
-// piece is a sealed segment and its source.
-type piece struct {
-	*segment
-	src *source
-}
-
-// harvest is what a checkpoint found in the sources.
-type harvest struct {
-	pieces  []piece
-	files   []*part
-	leftOut []journal.Excuse
-}
-
-// collect looks at every source and takes what the trigger takes of it.
-func (in *Instance) collect(t Trigger) harvest {
-	now := in.now()
-	var h harvest
-	for _, s := range in.allSources() {
-		if err := in.collectSource(s, t, now, &h); err != nil {
-			if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ESTALE) {
-				continue // removed meanwhile
-			}
-			h.leave(s, s.unfinished(), "its spool file cannot be read: "+err.Error())
-			in.fail(err)
-			in.log.Error("source cannot be read", slog.String("path", s.node.Path()), slog.Any("error", err))
-		}
-	}
-	for _, p := range in.selectParts(func(p *part) bool { return !p.File && p.State == journal.Quarantined }) {
-		h.leave(p.sources[0], p.Bytes, "quarantined: "+p.Error)
-	}
-	return h
-}
-
-func (h *harvest) leave(s *source, bytes int64, reason string) {
-	h.leftOut = append(h.leftOut, journal.Excuse{Path: s.node.Path(), Bytes: bytes, Reason: reason})
 }
 
 func (in *Instance) collectSource(s *source, t Trigger, now time.Time, h *harvest) error {
@@ -127,7 +90,7 @@ func (in *Instance) collectStream(s *source, t Trigger, now time.Time, h *harves
 	}
 	segments := s.cut.take()
 	for _, g := range segments {
-		h.pieces = append(h.pieces, piece{g, s})
+		h.add(g, s, r.last)
 		for _, x := range g.ranges {
 			s.sealed = s.sealed.with(x)
 		}
@@ -317,6 +280,7 @@ func (p *part) take(g piece) {
 	for _, r := range g.ranges {
 		p.Ranges = append(p.Ranges, journal.PartRange{Source: g.src.id, Path: g.src.node.Path(), Range: r})
 		p.sources = append(p.sources, g.src)
+		p.seen = append(p.seen, g.seen)
 	}
 	p.Bytes += g.bytes
 	if last := g.last.UTC(); last.After(p.ModTime) {

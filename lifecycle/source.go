@@ -54,10 +54,11 @@ func (in *Instance) newSource(n *spool.Node, now time.Time) *source {
 }
 
 // reader opens the spool file when the first byte is asked for: most looks at
-// a source need none.
+// a source need none. It remembers its last read when that was a short one.
 type reader struct {
 	node *spool.Node
 	f    *os.File
+	last glimpse
 }
 
 func (r *reader) ReadAt(p []byte, off int64) (int, error) {
@@ -68,7 +69,11 @@ func (r *reader) ReadAt(p []byte, off int64) (int, error) {
 		}
 		r.f = f
 	}
-	return r.f.ReadAt(p, off)
+	n, err := r.f.ReadAt(p, off)
+	if n <= glimpseSize {
+		r.last = glimpse{off: off, data: slices.Clone(p[:n])}
+	}
+	return n, err
 }
 
 func (r *reader) Close() {
@@ -226,15 +231,21 @@ func (s *source) restore(now time.Time) error {
 	s.cut = newCutter(s.sink.Format.Records, s.sink.Assigner, s.sink.Rolling, gaps[0].Off)
 	r := &reader{node: s.node}
 	defer r.Close()
-	for i, g := range gaps {
-		if i > 0 {
-			if err := s.cut.skip(r, g.Off); err != nil {
-				return err
-			}
+	for _, g := range gaps {
+		if err := s.cut.skip(r, g.Off); err != nil {
+			return err
 		}
 		if err := s.restoreGap(r, g, at); err != nil {
 			return err
 		}
+		if end := g.Off + g.Len; end < st.Size { // a taken range follows: it begins a record
+			if err := s.cut.endTorn(r, s.sink.dirBelow(s.dirAt(end)), at); err != nil {
+				return err
+			}
+		}
+	}
+	if last := gaps[len(gaps)-1]; last.Off+last.Len < st.Size {
+		return s.cut.skip(r, st.Size)
 	}
 	return nil
 }

@@ -79,9 +79,17 @@ func (b *body) Read(buf []byte) (int, error) {
 	}
 }
 
-// advance opens the next range; ranges of one source share a descriptor.
+// advance opens the next range; ranges of one source share a descriptor, and
+// what was seen already needs none.
 func (b *body) advance() error {
 	s, r := b.p.sources[b.next], b.p.Ranges[b.next]
+	if b.next < len(b.p.seen) {
+		if data, ok := b.p.seen[b.next].of(r.Range); ok {
+			b.in = bytes.NewReader(data)
+			b.next++
+			return nil
+		}
+	}
 	if b.open != s {
 		if err := b.Close(); err != nil {
 			return err
@@ -158,6 +166,7 @@ func (in *Instance) stage(ctx context.Context, parts []*part) (ready []*part, fa
 	_ = g.Wait() // no func fails
 	failed = map[*part]error{}
 	for i, p := range parts {
+		p.seen = nil
 		if errs[i] == nil {
 			ready = append(ready, p)
 		} else {
