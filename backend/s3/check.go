@@ -109,11 +109,10 @@ func (s *Store) probePut(ctx context.Context) (refused bool, err error) {
 func (s *Store) probeUpload(ctx context.Context) (refused bool, err error) {
 	for range probeTries {
 		u := &upload{store: s, o: probeObject(), part: int64(len(probeText))}
-		u.o.Alive = func() {}
 		if err := u.begin(ctx); err != nil {
 			return false, err
 		}
-		part, err := u.sendOnce(ctx, 0, u.part, sumOfProbe(), strings.NewReader(probeText))
+		part, err := u.sendOnce(ctx, 1, u.part, sumOfProbe(), strings.NewReader(probeText))
 		if err != nil {
 			u.abandon(ctx)
 			return false, err

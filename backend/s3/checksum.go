@@ -7,6 +7,9 @@ import (
 	"hash/crc32"
 	"strconv"
 	"strings"
+
+	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/internal/objects"
 )
 
 // The table is the hardware's where there is one.
@@ -78,6 +81,24 @@ func square(m [32]uint32) (s [32]uint32) {
 		s[i] = times(m, column)
 	}
 	return s
+}
+
+// crc is CRC32C as sums of parts are put together.
+type crc struct{}
+
+var _ objects.Sum = crc{}
+
+func (crc) Update(sum uint64, p []byte) uint64 {
+	return uint64(crc32.Update(uint32(sum), castagnoli, p))
+}
+
+func (crc) Combine(first, second uint64, n int64) uint64 {
+	return uint64(combine(uint32(first), uint32(second), n))
+}
+
+func sumOf(o backend.Object) (uint32, error) {
+	sum, err := objects.SumOf(o, crc{})
+	return uint32(sum), err
 }
 
 func sumOfProbe() uint32 { return crc32.Checksum([]byte(probeText), castagnoli) }

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/internal/objects"
 )
 
 // staged is an upload whose parts are all there.
@@ -55,7 +56,7 @@ func (st *staged) complete(ctx context.Context) error {
 	if err != nil {
 		return st.refused(ctx, s.failure(ctx, what, err))
 	}
-	info := infoOf(st.o)
+	info := objects.InfoOf(st.o)
 	if got, told := readSum(out.ChecksumCRC32C); told && got == st.sum && !s.options.NoChecksum {
 		info.Checksum = formatSum(st.sum)
 		st.info = &info

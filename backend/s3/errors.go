@@ -2,19 +2,17 @@ package s3
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
-	"syscall"
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/internal/objects"
 )
 
 var (
@@ -23,13 +21,6 @@ var (
 	// errRange: nothing is there, behind the end of an object.
 	errRange = errors.New("past the end")
 )
-
-// meaning is what an answer means to the lifecycle, and what a person can do
-// about it.
-type meaning struct {
-	kind   error
-	remedy string
-}
 
 const (
 	remedyKeys   = "give this key s3:GetObject, s3:PutObject, s3:ListBucket, s3:AbortMultipartUpload and s3:DeleteObject on the bucket and prefix"
@@ -42,99 +33,88 @@ const (
 )
 
 // meanings are the codes of S3 and of those who speak its protocol.
-var meanings = map[string]meaning{
-	"NoSuchKey":    {backend.ErrNotExist, ""},
-	"NotFound":     {backend.ErrNotExist, ""},
-	"NoSuchUpload": {backend.ErrGone, ""},
+var meanings = map[string]objects.Meaning{
+	"NoSuchKey":    {Kind: backend.ErrNotExist},
+	"NotFound":     {Kind: backend.ErrNotExist},
+	"NoSuchUpload": {Kind: backend.ErrGone},
 	// What was uploaded cannot become the object: it is sent again.
-	"InvalidPart":      {backend.ErrGone, ""},
-	"InvalidPartOrder": {backend.ErrGone, ""},
+	"InvalidPart":      {Kind: backend.ErrGone},
+	"InvalidPartOrder": {Kind: backend.ErrGone},
 
-	"PreconditionFailed":         {backend.ErrExist, ""},
-	"ConditionalRequestConflict": {errConflict, ""},
-	"OperationAborted":           {errConflict, ""},
-	"InvalidRange":               {errRange, ""},
+	"PreconditionFailed":         {Kind: backend.ErrExist},
+	"ConditionalRequestConflict": {Kind: errConflict},
+	"OperationAborted":           {Kind: errConflict},
+	"InvalidRange":               {Kind: errRange},
 
-	"NoSuchBucket":                       {backend.ErrUnsupported, remedyBucket},
-	"InvalidBucketName":                  {backend.ErrUnsupported, remedyBucket},
-	"PermanentRedirect":                  {backend.ErrUnsupported, remedyRegion},
-	"AuthorizationHeaderMalformed":       {backend.ErrUnsupported, remedyRegion},
-	"AuthorizationQueryParametersError":  {backend.ErrUnsupported, remedyRegion},
-	"IllegalLocationConstraintException": {backend.ErrUnsupported, remedyRegion},
-	"NotImplemented":                     {backend.ErrUnsupported, "if it is checksums that the store does not know, set store.s3.checksum to none"},
-	"EntityTooSmall":                     {backend.ErrUnsupported, remedyParts},
-	"EntityTooLarge":                     {backend.ErrUnsupported, "make parts smaller with rolling.max_part_size"},
-	"InvalidStorageClass":                {backend.ErrUnsupported, "correct store.s3.storage_class"},
-	"InvalidObjectState":                 {backend.ErrUnsupported, "the object is archived, restore it first"},
+	"NoSuchBucket":                       {Kind: backend.ErrUnsupported, Remedy: remedyBucket},
+	"InvalidBucketName":                  {Kind: backend.ErrUnsupported, Remedy: remedyBucket},
+	"PermanentRedirect":                  {Kind: backend.ErrUnsupported, Remedy: remedyRegion},
+	"AuthorizationHeaderMalformed":       {Kind: backend.ErrUnsupported, Remedy: remedyRegion},
+	"AuthorizationQueryParametersError":  {Kind: backend.ErrUnsupported, Remedy: remedyRegion},
+	"IllegalLocationConstraintException": {Kind: backend.ErrUnsupported, Remedy: remedyRegion},
+	"NotImplemented":                     {Kind: backend.ErrUnsupported, Remedy: "if it is checksums that the store does not know, set store.s3.checksum to none"},
+	"EntityTooSmall":                     {Kind: backend.ErrUnsupported, Remedy: remedyParts},
+	"EntityTooLarge":                     {Kind: backend.ErrUnsupported, Remedy: "make parts smaller with rolling.max_part_size"},
+	"InvalidStorageClass":                {Kind: backend.ErrUnsupported, Remedy: "correct store.s3.storage_class"},
+	"InvalidObjectState":                 {Kind: backend.ErrUnsupported, Remedy: "the object is archived, restore it first"},
 
-	"AccessDenied":          {backend.ErrPermission, remedyKeys},
-	"Forbidden":             {backend.ErrPermission, remedyKeys},
-	"MethodNotAllowed":      {backend.ErrPermission, remedyKeys},
-	"AllAccessDisabled":     {backend.ErrPermission, "the account cannot be used, ask the store's operator"},
-	"AccountProblem":        {backend.ErrPermission, "the account cannot be used, ask the store's operator"},
-	"InvalidAccessKeyId":    {backend.ErrPermission, "the store does not know this access key: check AWS_ACCESS_KEY_ID or the profile"},
-	"XAdminUserNotFound":    {backend.ErrPermission, "the store does not know this access key: check AWS_ACCESS_KEY_ID or the profile"},
-	"SignatureDoesNotMatch": {backend.ErrPermission, remedySecret},
-	"ExpiredToken":          {backend.ErrPermission, remedyToken},
-	"ExpiredTokenException": {backend.ErrPermission, remedyToken},
-	"TokenRefreshRequired":  {backend.ErrPermission, remedyToken},
-	"InvalidToken":          {backend.ErrPermission, remedyToken},
-	"InvalidTokenId":        {backend.ErrPermission, remedyToken},
-	"RequestTimeTooSkewed":  {backend.ErrPermission, remedyClock},
-	"RequestExpired":        {backend.ErrPermission, remedyClock},
-	"KMS.DisabledException": {backend.ErrPermission, "enable the key of store.s3.kms_key"},
-	"KMS.NotFoundException": {backend.ErrPermission, "correct store.s3.kms_key"},
+	"AccessDenied":          {Kind: backend.ErrPermission, Remedy: remedyKeys},
+	"Forbidden":             {Kind: backend.ErrPermission, Remedy: remedyKeys},
+	"MethodNotAllowed":      {Kind: backend.ErrPermission, Remedy: remedyKeys},
+	"AllAccessDisabled":     {Kind: backend.ErrPermission, Remedy: "the account cannot be used, ask the store's operator"},
+	"AccountProblem":        {Kind: backend.ErrPermission, Remedy: "the account cannot be used, ask the store's operator"},
+	"InvalidAccessKeyId":    {Kind: backend.ErrPermission, Remedy: "the store does not know this access key: check AWS_ACCESS_KEY_ID or the profile"},
+	"XAdminUserNotFound":    {Kind: backend.ErrPermission, Remedy: "the store does not know this access key: check AWS_ACCESS_KEY_ID or the profile"},
+	"SignatureDoesNotMatch": {Kind: backend.ErrPermission, Remedy: remedySecret},
+	"ExpiredToken":          {Kind: backend.ErrPermission, Remedy: remedyToken},
+	"ExpiredTokenException": {Kind: backend.ErrPermission, Remedy: remedyToken},
+	"TokenRefreshRequired":  {Kind: backend.ErrPermission, Remedy: remedyToken},
+	"InvalidToken":          {Kind: backend.ErrPermission, Remedy: remedyToken},
+	"InvalidTokenId":        {Kind: backend.ErrPermission, Remedy: remedyToken},
+	"RequestTimeTooSkewed":  {Kind: backend.ErrPermission, Remedy: remedyClock},
+	"RequestExpired":        {Kind: backend.ErrPermission, Remedy: remedyClock},
+	"KMS.DisabledException": {Kind: backend.ErrPermission, Remedy: "enable the key of store.s3.kms_key"},
+	"KMS.NotFoundException": {Kind: backend.ErrPermission, Remedy: "correct store.s3.kms_key"},
 
-	"KeyTooLongError":               {backend.ErrKey, ""},
-	"InvalidURI":                    {backend.ErrKey, ""},
-	"XMinioInvalidObjectName":       {backend.ErrKey, ""},
-	"XMinioParentIsObject":          {backend.ErrKey, "an object has the name of its directory"},
-	"ObjectParentIsFile":            {backend.ErrKey, "an object has the name of its directory"},
-	"XMinioObjectExistsAsDirectory": {backend.ErrExist, "it is a directory"},
-	"ExistingObjectIsDirectory":     {backend.ErrExist, "it is a directory"},
+	"KeyTooLongError":               {Kind: backend.ErrKey},
+	"InvalidURI":                    {Kind: backend.ErrKey},
+	"XMinioInvalidObjectName":       {Kind: backend.ErrKey},
+	"XMinioParentIsObject":          {Kind: backend.ErrKey, Remedy: "an object has the name of its directory"},
+	"ObjectParentIsFile":            {Kind: backend.ErrKey, Remedy: "an object has the name of its directory"},
+	"XMinioObjectExistsAsDirectory": {Kind: backend.ErrExist, Remedy: "it is a directory"},
+	"ExistingObjectIsDirectory":     {Kind: backend.ErrExist, Remedy: "it is a directory"},
 
-	"SlowDown":                    {backend.ErrTransient, "the store wants fewer requests"},
-	"RequestTimeout":              {backend.ErrTransient, ""},
-	"BadDigest":                   {backend.ErrTransient, "the bytes changed on their way"},
-	"XAmzContentChecksumMismatch": {backend.ErrTransient, "the bytes changed on their way"},
-	"InternalError":               {backend.ErrTransient, ""},
-	"ServiceUnavailable":          {backend.ErrTransient, ""},
-	"IncompleteBody":              {backend.ErrTransient, ""},
-	"QuotaExceeded":               {backend.ErrTransient, "the bucket is full"},
-	"XMinioStorageFull":           {backend.ErrTransient, "the store is full"},
+	"SlowDown":                    {Kind: backend.ErrTransient, Remedy: "the store wants fewer requests"},
+	"RequestTimeout":              {Kind: backend.ErrTransient},
+	"BadDigest":                   {Kind: backend.ErrTransient, Remedy: "the bytes changed on their way"},
+	"XAmzContentChecksumMismatch": {Kind: backend.ErrTransient, Remedy: "the bytes changed on their way"},
+	"InternalError":               {Kind: backend.ErrTransient},
+	"ServiceUnavailable":          {Kind: backend.ErrTransient},
+	"IncompleteBody":              {Kind: backend.ErrTransient},
+	"QuotaExceeded":               {Kind: backend.ErrTransient, Remedy: "the bucket is full"},
+	"XMinioStorageFull":           {Kind: backend.ErrTransient, Remedy: "the store is full"},
 }
 
 // statuses are for answers without a known code; those to HEAD have none.
-var statuses = map[int]meaning{
-	http.StatusMovedPermanently:             {backend.ErrUnsupported, remedyRegion},
-	http.StatusTemporaryRedirect:            {backend.ErrUnsupported, remedyRegion},
-	http.StatusPermanentRedirect:            {backend.ErrUnsupported, remedyRegion},
-	http.StatusUnauthorized:                 {backend.ErrPermission, remedyKeys},
-	http.StatusForbidden:                    {backend.ErrPermission, remedyKeys},
-	http.StatusPreconditionFailed:           {backend.ErrExist, ""},
-	http.StatusRequestedRangeNotSatisfiable: {errRange, ""},
-	http.StatusTooManyRequests:              {backend.ErrTransient, "the store wants fewer requests"},
-	http.StatusRequestTimeout:               {backend.ErrTransient, ""},
-	http.StatusNotImplemented:               {backend.ErrUnsupported, "if it is checksums that the store does not know, set store.s3.checksum to none"},
+var statuses = map[int]objects.Meaning{
+	http.StatusMovedPermanently:             {Kind: backend.ErrUnsupported, Remedy: remedyRegion},
+	http.StatusTemporaryRedirect:            {Kind: backend.ErrUnsupported, Remedy: remedyRegion},
+	http.StatusPermanentRedirect:            {Kind: backend.ErrUnsupported, Remedy: remedyRegion},
+	http.StatusUnauthorized:                 {Kind: backend.ErrPermission, Remedy: remedyKeys},
+	http.StatusForbidden:                    {Kind: backend.ErrPermission, Remedy: remedyKeys},
+	http.StatusPreconditionFailed:           {Kind: backend.ErrExist},
+	http.StatusRequestedRangeNotSatisfiable: {Kind: errRange},
+	http.StatusTooManyRequests:              {Kind: backend.ErrTransient, Remedy: "the store wants fewer requests"},
+	http.StatusRequestTimeout:               {Kind: backend.ErrTransient},
+	http.StatusNotImplemented:               {Kind: backend.ErrUnsupported, Remedy: "if it is checksums that the store does not know, set store.s3.checksum to none"},
 }
-
-// callError is an error of a call: what was done, what the store said, what
-// to do. It is of a kind without saying so in its text.
-type callError struct {
-	text string
-	kind error
-	err  error
-}
-
-func (e *callError) Error() string   { return e.text }
-func (e *callError) Unwrap() []error { return []error{e.kind, e.err} }
 
 // failure gives an error of the SDK its kind and says what to do.
 func (s *Store) failure(ctx context.Context, what string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
 	}
-	var m meaning
+	var m objects.Meaning
 	said := ""
 	answer, answered := errors.AsType[*smithyhttp.ResponseError](err)
 	answered = answered && answer.HTTPStatusCode() != 0
@@ -146,92 +126,63 @@ func (s *Store) failure(ctx context.Context, what string, err error) error {
 		}
 	}
 	if answered {
-		if m.kind == nil {
+		if m.Kind == nil {
 			m = ofStatus(answer.HTTPStatusCode(), said)
 		}
 		said = fmt.Sprintf("%d %s", answer.HTTPStatusCode(), said)
-		if region := answer.Response.Header.Get("X-Amz-Bucket-Region"); region != "" && m.remedy == remedyRegion {
-			m.remedy = "the bucket is in another region, set store.s3.region to " + region
+		if region := answer.Response.Header.Get("X-Amz-Bucket-Region"); region != "" && m.Remedy == remedyRegion {
+			m.Remedy = "the bucket is in another region, set store.s3.region to " + region
 		}
-	} else if m.kind == nil {
+	} else if m.Kind == nil {
 		m, said = s.ofConnection(err)
 	}
-	if errors.Is(m.kind, backend.ErrPermission) {
+	if errors.Is(m.Kind, backend.ErrPermission) {
 		s.chain.refused()
 	}
-	e := &callError{text: sentence(what, said, m.remedy), kind: m.kind, err: err}
+	e := objects.NewCallError(what, said, m, err)
 	if answered {
-		if d := retryAfter(answer.Response.Header); d > 0 {
+		if d := objects.RetryAfter(answer.Response.Header); d > 0 {
 			return &backend.WaitError{After: d, Err: e}
 		}
 	}
 	return e
 }
 
-func sentence(what, said, remedy string) string {
-	text := what + ": " + said
-	if remedy != "" {
-		text += ": " + remedy
-	}
-	return text
-}
-
-func ofStatus(status int, said string) meaning {
+func ofStatus(status int, said string) objects.Meaning {
 	if m, known := statuses[status]; known {
 		return m
 	}
 	switch {
 	case status == http.StatusNotFound && said == "":
-		return meaning{kind: backend.ErrNotExist}
+		return objects.Meaning{Kind: backend.ErrNotExist}
 	case status >= http.StatusInternalServerError:
-		return meaning{kind: backend.ErrTransient}
+		return objects.Meaning{Kind: backend.ErrTransient}
 	case status == http.StatusBadRequest && (said == "" || said == "BadRequest"):
 		// HEAD says no more; most of the time it is this.
-		return meaning{backend.ErrPermission, "the credentials have expired, the clock is wrong, or store.s3.region is"}
+		return objects.Meaning{Kind: backend.ErrPermission, Remedy: "the credentials have expired, the clock is wrong, or store.s3.region is"}
 	case status >= http.StatusBadRequest && status != http.StatusNotFound:
-		return meaning{backend.ErrUnsupported, "the store does not take this request"}
+		return objects.Meaning{Kind: backend.ErrUnsupported, Remedy: "the store does not take this request"}
 	}
-	return meaning{backend.ErrTransient, "this is no answer of S3, check store.s3.endpoint"}
+	return objects.Meaning{Kind: backend.ErrTransient, Remedy: "this is no answer of S3, check store.s3.endpoint"}
 }
 
 // ofConnection is for calls that got no answer.
-func (s *Store) ofConnection(err error) (meaning, string) {
-	m := meaning{kind: backend.ErrTransient}
+func (s *Store) ofConnection(err error) (m objects.Meaning, said string) {
+	if errors.Is(err, errCredentials) {
+		m = objects.Meaning{Kind: backend.ErrPermission, Remedy: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or give this host a role"}
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err
+		}
+		return m, err.Error()
+	}
 	at := s.options.Endpoint
 	if at == "" {
 		at = "Amazon S3"
 	}
-	said := "no answer from " + at + ": "
-	var dns *net.DNSError
-	var authority x509.UnknownAuthorityError
-	var host x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	var record tls.RecordHeaderError
-	switch {
-	case errors.Is(err, errCredentials):
-		m = meaning{backend.ErrPermission, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or give this host a role"}
-		said = ""
-	case errors.As(err, &dns):
-		m.remedy = "the name cannot be resolved: check store.s3.endpoint and DNS; where buckets are not names of hosts set store.s3.path_style"
-		said += dns.Error()
-		return m, said
-	case errors.As(err, &authority):
-		m.remedy = "the certificate is of an authority not known here, name it in store.s3.ca_file"
-	case errors.As(err, &host), errors.As(err, &invalid):
-		m.remedy = "the certificate is not good for this endpoint, check store.s3.endpoint and the clock"
-	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
-		m.remedy = "the endpoint does not speak TLS, write http:// in store.s3.endpoint"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		m.remedy = "nothing listens there: check store.s3.endpoint and that the store runs"
+	m.Kind = backend.ErrTransient
+	m.Remedy, said = objects.NoAnswer(err, "store.s3")
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		m.Remedy += "; where buckets are not names of hosts set store.s3.path_style"
 	}
-	return m, said + root(err).Error()
-}
-
-// root is the error behind the layers of the SDK and of HTTP, each of which
-// repeats the request.
-func root(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
-	}
-	return err
+	return m, "no answer from " + at + ": " + said
 }

@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/internal/objects"
 )
 
 // inMemory is the size up to which a body is held in memory rather than read
@@ -23,7 +23,7 @@ const inMemory = 256 << 10
 // payload is a body ready to be sent.
 type payload struct {
 	io.Reader
-	source *source // nil when it is in memory
+	source *objects.Source // nil when it is in memory
 	sum    uint32
 }
 
@@ -38,7 +38,7 @@ func (p *payload) bodyErr() error {
 	if p.source == nil {
 		return nil
 	}
-	return p.source.err()
+	return p.source.Err()
 }
 
 // payload opens a body and knows its checksum.
@@ -55,22 +55,14 @@ func (s *Store) payload(o backend.Object) (*payload, error) {
 		}
 	}
 	p.sum = sum
-	src, err := openSource(o)
+	src, err := objects.OpenSource(o)
 	p.source, p.Reader = src, src
 	return p, err
 }
 
 func readPayload(o backend.Object) (*payload, error) {
-	src, err := openSource(o)
+	body, err := objects.ReadAll(o)
 	if err != nil {
-		return nil, err
-	}
-	defer src.Close()
-	body := make([]byte, o.Size)
-	if _, err := io.ReadFull(src, body); err != nil && o.Size > 0 {
-		return nil, err
-	}
-	if _, err := src.Read(make([]byte, 1)); !errors.Is(err, io.EOF) { // of an empty one the end was not seen yet
 		return nil, err
 	}
 	return &payload{Reader: bytes.NewReader(body), sum: crc32.Checksum(body, castagnoli)}, nil
@@ -97,7 +89,7 @@ func (s *Store) Put(ctx context.Context, o backend.Object) (backend.Info, error)
 	if err != nil {
 		return backend.Info{}, s.conflict(ctx, o.Key, s.failure(ctx, what, err))
 	}
-	info := infoOf(o)
+	info := objects.InfoOf(o)
 	if sum, told := readSum(out.ChecksumCRC32C); told {
 		info.Checksum = formatSum(sum)
 		if sum != body.sum {
@@ -121,7 +113,7 @@ func (s *Store) acceptable(ctx context.Context, o backend.Object) error {
 func (s *Store) putInput(o backend.Object, body *payload) *awss3.PutObjectInput {
 	in := &awss3.PutObjectInput{
 		Bucket: &s.options.Bucket, Key: aws.String(s.full(o.Key)), IfNoneMatch: aws.String("*"),
-		Body: body.Reader, ContentLength: &o.Size, Metadata: metadata(o),
+		Body: body.Reader, ContentLength: &o.Size, Metadata: objects.Metadata(o),
 		StorageClass: types.StorageClass(s.options.StorageClass), Tagging: optional(s.options.Tags),
 		ServerSideEncryption: types.ServerSideEncryption(s.options.SSE), SSEKMSKeyId: optional(s.options.KMSKey),
 		RequestPayer: s.payer(),
@@ -171,19 +163,4 @@ func (s *Store) conflict(ctx context.Context, k backend.Key, err error) error {
 		return fmt.Errorf("put %q: another writer was faster: %w", string(k), backend.ErrExist)
 	}
 	return err
-}
-
-// infoOf is what the store will say of an object, but for the checksum.
-func infoOf(o backend.Object) backend.Info {
-	i := backend.Info{Key: o.Key, Size: o.Size, Owned: true, Mode: o.Mode, UID: o.UID, GID: o.GID, ModTime: o.ModTime.UTC()}
-	if o.ModTime.IsZero() {
-		i.ModTime = time.Now().UTC()
-	}
-	if len(o.Meta) > 0 {
-		i.Meta = make(backend.Meta, len(o.Meta))
-		for k, v := range o.Meta {
-			i.Meta[k] = v
-		}
-	}
-	return i
 }

@@ -10,24 +10,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/cenkalti/backoff/v5"
 
 	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/internal/objects"
 )
-
-// readTries bounds how often a call that changes nothing is made.
-const readTries = 3
-
-// retry repeats a call that may be repeated while its failure may pass.
-func retry[T any](ctx context.Context, call func() (T, error)) (T, error) {
-	return backoff.Retry(ctx, func() (T, error) {
-		out, err := call()
-		if err != nil && (!errors.Is(err, backend.ErrTransient) || ctx.Err() != nil) {
-			err = backoff.Permanent(err)
-		}
-		return out, err
-	}, backoff.WithBackOff(pace()), backoff.WithMaxTries(readTries))
-}
 
 // Stat asks for the object, and when there is none whether anything is below.
 func (s *Store) Stat(ctx context.Context, k backend.Key) (backend.Info, error) {
@@ -44,7 +30,7 @@ func (s *Store) Stat(ctx context.Context, k backend.Key) (backend.Info, error) {
 	if !errors.Is(err, backend.ErrNotExist) {
 		return info, err
 	}
-	isDir, listErr := s.isDir(ctx, k)
+	isDir, listErr := s.lister.IsDir(ctx, k)
 	switch {
 	case listErr != nil:
 		return backend.Info{}, listErr
@@ -60,7 +46,7 @@ func (s *Store) head(ctx context.Context, k backend.Key) (backend.Info, error) {
 	if !s.options.NoChecksum {
 		in.ChecksumMode = types.ChecksumModeEnabled
 	}
-	out, err := retry(ctx, func() (*awss3.HeadObjectOutput, error) {
+	out, err := objects.Retry(ctx, func() (*awss3.HeadObjectOutput, error) {
 		out, err := s.client.HeadObject(ctx, in)
 		if err != nil {
 			err = s.failure(ctx, fmt.Sprintf("stat %q", string(k)), err)
@@ -74,7 +60,7 @@ func (s *Store) head(ctx context.Context, k backend.Key) (backend.Info, error) {
 	if sum, told := readSum(out.ChecksumCRC32C); told && out.ChecksumType != types.ChecksumTypeComposite {
 		info.Checksum = formatSum(sum)
 	}
-	readMetadata(out.Metadata, &info)
+	objects.ReadMetadata(out.Metadata, &info)
 	return info, nil
 }
 
@@ -94,7 +80,7 @@ func (s *Store) Open(ctx context.Context, k backend.Key, off, n int64) (io.ReadC
 	case off > 0:
 		in.Range = aws.String(fmt.Sprintf("bytes=%d-", off))
 	}
-	out, err := retry(ctx, func() (*awss3.GetObjectOutput, error) {
+	out, err := objects.Retry(ctx, func() (*awss3.GetObjectOutput, error) {
 		out, err := s.client.GetObject(ctx, in)
 		if err != nil {
 			err = s.failure(ctx, fmt.Sprintf("open %q", string(k)), err)

@@ -17,9 +17,9 @@ import (
 	"sync/atomic"
 
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/internal/objects"
 )
 
 // Options are how a bucket is reached and what objects in it are like. Only
@@ -71,7 +71,8 @@ type Store struct {
 	client  *awss3.Client
 	chain   *chain
 	log     *slog.Logger
-	buffers buffers
+	buffers *objects.Buffers
+	lister  *objects.Lister
 
 	probing sync.Mutex
 	verdict atomic.Int32 // what the probe found, see check.go
@@ -97,7 +98,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if s.client, s.chain, err = newClient(ctx, o); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.url(), err)
 	}
-	s.buffers = buffers{left: semaphore.NewWeighted(o.Memory), size: o.PartSize}
+	s.buffers = objects.NewBuffers(o.Memory, o.PartSize)
+	s.lister = &objects.Lister{Prefix: s.prefix, Read: s.listPage, Hidden: probeDir.Join(probeName)}
 	s.props = backend.Properties{
 		URL: s.url(), Identity: s.url(), CreateOnly: true, StageAbove: o.StageAbove,
 		MaxKey: min(maxKey-len(s.prefix), maxKey-1), Parallel: min(defaultParallel, o.Connections),

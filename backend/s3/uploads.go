@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/internal/objects"
 )
 
 // Uploads lists what was begun at and below a key. MinIO tells only of the
@@ -25,7 +26,7 @@ func (s *Store) Uploads(ctx context.Context, under backend.Key, fn func(backend.
 		Bucket: &s.options.Bucket, Prefix: aws.String(s.full(under)), EncodingType: types.EncodingTypeUrl, RequestPayer: s.payer(),
 	}
 	for {
-		out, err := retry(ctx, func() (*awss3.ListMultipartUploadsOutput, error) {
+		out, err := objects.Retry(ctx, func() (*awss3.ListMultipartUploadsOutput, error) {
 			out, err := s.client.ListMultipartUploads(ctx, in)
 			if err != nil {
 				err = s.failure(ctx, fmt.Sprintf("list the uploads of %q", string(under)), err)
@@ -54,7 +55,7 @@ func (s *Store) Uploads(ctx context.Context, under backend.Key, fn func(backend.
 // AbortUpload frees what an upload holds.
 func (s *Store) AbortUpload(ctx context.Context, u backend.Upload) error {
 	what := fmt.Sprintf("abort the upload of %q", string(u.Key))
-	_, err := retry(ctx, func() (*awss3.AbortMultipartUploadOutput, error) {
+	_, err := objects.Retry(ctx, func() (*awss3.AbortMultipartUploadOutput, error) {
 		out, err := s.client.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{
 			Bucket: &s.options.Bucket, Key: aws.String(s.full(u.Key)), UploadId: &u.ID, RequestPayer: s.payer(),
 		})

@@ -1,4 +1,4 @@
-package s3
+package objects
 
 import (
 	"fmt"
@@ -16,8 +16,8 @@ const metaFile = "sinkfs-file"
 // emptyValue stands for an empty value, which some servers drop.
 const emptyValue = "%"
 
-// metadata is what an object carries, as headers take it.
-func metadata(o backend.Object) map[string]string {
+// Metadata is what an object carries, as headers take it.
+func Metadata(o backend.Object) map[string]string {
 	m := make(map[string]string, len(o.Meta)+1)
 	for k, v := range o.Meta {
 		m[k] = encodeValue(v)
@@ -30,9 +30,9 @@ func metadata(o backend.Object) map[string]string {
 	return m
 }
 
-// readMetadata fills in what the metadata of one of our objects say; nothing
-// for those of others.
-func readMetadata(m map[string]string, i *backend.Info) {
+// ReadMetadata fills in what the metadata of one of our objects say; nothing
+// for those of others. The keys of m are lower case.
+func ReadMetadata(m map[string]string, i *backend.Info) {
 	var mtime int64
 	file, ours := m[metaFile]
 	if n, err := fmt.Sscanf(file, "%o,%d,%d,%d", &i.Mode, &i.UID, &i.GID, &mtime); !ours || err != nil || n != 4 {

@@ -1,9 +1,8 @@
-package s3
+package objects
 
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"sync"
 
@@ -21,11 +20,11 @@ type bodyError struct{ err error }
 func (e *bodyError) Error() string { return "read the body: " + e.err.Error() }
 func (e *bodyError) Unwrap() error { return e.err }
 
-// source reads a body and holds it to its size: the last bytes are handed out
+// Source reads a body and holds it to its size: the last bytes are handed out
 // only once the end behind them was seen, so that a store never has all of a
 // body that turns out to be wrong. It may be closed while the transport still
 // reads.
-type source struct {
+type Source struct {
 	alive func()
 
 	mu     sync.Mutex
@@ -35,12 +34,13 @@ type source struct {
 	failed error // of the body
 }
 
-func openSource(o backend.Object) (*source, error) {
+// OpenSource opens the body of an object.
+func OpenSource(o backend.Object) (*Source, error) {
 	body, err := o.Open()
 	if err != nil {
 		return nil, &bodyError{err}
 	}
-	s := &source{alive: o.Alive, body: body, size: o.Size, left: o.Size}
+	s := &Source{alive: o.Alive, body: body, size: o.Size, left: o.Size}
 	if s.alive == nil {
 		s.alive = func() {}
 	}
@@ -48,7 +48,7 @@ func openSource(o backend.Object) (*source, error) {
 }
 
 // Read implements io.Reader.
-func (s *source) Read(p []byte) (int, error) {
+func (s *Source) Read(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -82,15 +82,15 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// err is what went wrong with the body itself, nil when nothing did.
-func (s *source) err() error {
+// Err is what went wrong with the body itself, nil when nothing did.
+func (s *Source) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failed
 }
 
 // Close implements io.Closer. It waits for a Read that is under way.
-func (s *source) Close() error {
+func (s *Source) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.body == nil {
@@ -101,16 +101,59 @@ func (s *source) Close() error {
 	return err
 }
 
-// sumOf reads a body to its end.
-func sumOf(o backend.Object) (uint32, error) {
-	s, err := openSource(o)
+// SumOf reads a body to its end.
+func SumOf(o backend.Object, sum Sum) (uint64, error) {
+	s, err := OpenSource(o)
 	if err != nil {
 		return 0, err
 	}
 	defer s.Close()
-	hash := crc32.New(castagnoli)
-	if _, err := io.CopyBuffer(hash, struct{ io.Reader }{s}, make([]byte, min(copyBuffer, o.Size+1))); err != nil {
-		return 0, err
+	h := &Hash{Sum: sum}
+	_, err = io.CopyBuffer(h, struct{ io.Reader }{s}, make([]byte, min(copyBuffer, o.Size+1)))
+	return h.Value, err
+}
+
+// ReadAll returns a body that is held in memory.
+func ReadAll(o backend.Object) ([]byte, error) {
+	src, err := OpenSource(o)
+	if err != nil {
+		return nil, err
 	}
-	return hash.Sum32(), nil
+	defer src.Close()
+	body := make([]byte, o.Size)
+	return body, readPart(src, body)
+}
+
+// readPart fills the buffer; of an empty body it looks for the end.
+func readPart(src *Source, buf []byte) error {
+	if len(buf) > 0 {
+		_, err := io.ReadFull(src, buf)
+		return err
+	}
+	if _, err := src.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+// Sum is a checksum that can be put together from those of pieces.
+type Sum interface {
+	// Update returns the checksum of a text that ends with p, from that of
+	// what stands before it.
+	Update(sum uint64, p []byte) uint64
+	// Combine returns the checksum of a text from those of its two pieces, of
+	// which the second has n bytes.
+	Combine(first, second uint64, n int64) uint64
+}
+
+// Hash takes the checksum of what is written to it.
+type Hash struct {
+	Sum   Sum
+	Value uint64
+}
+
+// Write implements io.Writer.
+func (h *Hash) Write(p []byte) (int, error) {
+	h.Value = h.Sum.Update(h.Value, p)
+	return len(p), nil
 }

@@ -1,4 +1,4 @@
-package s3
+package objects
 
 import (
 	"context"
@@ -46,7 +46,7 @@ func (p *piece) Close() error {
 // piece ended, or from the start again when a piece has to be repeated.
 type rereader struct {
 	o   backend.Object
-	src *source // nil before the first piece
+	src *Source // nil before the first piece
 	off int64
 }
 
@@ -54,7 +54,7 @@ type rereader struct {
 func (r *rereader) at(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 	if r.src == nil || r.off > off {
 		r.close()
-		src, err := openSource(r.o)
+		src, err := OpenSource(r.o)
 		if err != nil {
 			return nil, err
 		}
@@ -75,7 +75,7 @@ func (r *rereader) err() error {
 	if r.src == nil {
 		return nil
 	}
-	return r.src.err()
+	return r.src.Err()
 }
 
 func (r *rereader) close() {

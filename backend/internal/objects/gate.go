@@ -1,0 +1,67 @@
+package objects
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// maxHold bounds what a store may ask for.
+const maxHold = 30 * time.Second
+
+// Gate keeps all calls away from a store that asked to be left alone.
+type Gate struct{ until atomic.Int64 } // Unix time in nanoseconds
+
+func (g *Gate) hold(d time.Duration) {
+	if d > 0 {
+		g.until.Store(time.Now().Add(min(d, maxHold)).UnixNano())
+	}
+}
+
+// wait returns when the gate is open, each caller at a moment of its own, or
+// when the context ends.
+func (g *Gate) wait(ctx context.Context) error {
+	d := time.Until(time.Unix(0, g.until.Load()))
+	if d <= 0 {
+		return nil
+	}
+	t := time.NewTimer(d + rand.N(d/4+time.Millisecond))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Do makes a call once the gate is open, and closes it when the answer says to
+// come back later.
+func (g *Gate) Do(r *http.Request, next func(*http.Request) (*http.Response, error)) (*http.Response, error) {
+	if err := g.wait(r.Context()); err != nil {
+		return nil, err
+	}
+	answer, err := next(r)
+	if err != nil {
+		return answer, err
+	}
+	if answer.StatusCode == http.StatusServiceUnavailable || answer.StatusCode == http.StatusTooManyRequests {
+		g.hold(RetryAfter(answer.Header))
+	}
+	return answer, nil
+}
+
+// RetryAfter reads the header of this name: seconds or a date.
+func RetryAfter(h http.Header) time.Duration {
+	text := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(text, 10, 16); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return max(0, time.Until(at))
+	}
+	return 0
+}
