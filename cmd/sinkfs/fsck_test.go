@@ -82,7 +82,7 @@ func TestFsckWithoutAStateDirectory(t *testing.T) {
 	none := filepath.Join(m.Dir, "none")
 	want(t, sinkfstest.Run(t, "fsck", none), 7, "", `sinkfs: target: .* no such file or directory\n`)
 	want(t, sinkfstest.Run(t, "fsck", "--state-dir", none, m.Target), 6, "", `sinkfs: .*/none is not a state directory, .*\n`)
-	want(t, sinkfstest.Run(t, "fsck", "oss://bucket"), 4, "", `sinkfs: target oss://bucket: .*\n`)
+	want(t, sinkfstest.Run(t, "fsck", "hdfs://nn/x"), 4, "", `sinkfs: target hdfs://nn/x: .*\n`)
 	if _, err := os.Stat(none); err == nil {
 		t.Error("fsck made a directory")
 	}
