@@ -1,0 +1,107 @@
+package crash_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sinkfs/sinkfs/internal/fault"
+	"github.com/sinkfs/sinkfs/test/harness"
+)
+
+// hitWithin is how long a point may take to be reached.
+const hitWithin = 40 * time.Second
+
+// TestFaultPoints walks every point: the worker is killed there, and it fails
+// there. A point that is never reached fails the test.
+func TestFaultPoints(t *testing.T) {
+	binary := harness.Binary(t, "faults")
+	for _, p := range fault.Points() {
+		t.Run(string(p), func(t *testing.T) {
+			t.Parallel()
+			for k := range given.hits {
+				n := nth(p, k)
+				t.Run(fmt.Sprint("kill@", n), func(t *testing.T) { injure(t, binary, p, "kill", n, tolerance{}) })
+				t.Run(fmt.Sprint("error@", n), func(t *testing.T) { injure(t, binary, p, "error", n, errorAt(p)) })
+			}
+		})
+	}
+}
+
+// nth is at which hit of a point the k-th round acts. The first transactions
+// of a journal come before anybody writes.
+func nth(p fault.Point, k int) int {
+	hits := []int{1, 4, 9}
+	switch p {
+	case fault.JournalWrite, fault.JournalCommit:
+		hits = []int{4, 1, 9}
+	case fault.HandoverAdopted:
+		hits = []int{1} // each hand-over is another process
+	}
+	return hits[k%len(hits)] + k/len(hits)*10
+}
+
+// errorAt is what an injected error does to the programs that write: where it
+// is the answer to a call, that call fails.
+func errorAt(p fault.Point) tolerance {
+	switch p {
+	case fault.SpoolCreate, fault.SpoolBase, fault.WriteApplied:
+		return tolerance{calls: 1, checkpoints: true}
+	case fault.HandoverAdopted: // the connection is given up, as after the death of a supervisor
+		return tolerance{calls: 1 << 30, checkpoints: true, wait: true}
+	}
+	return tolerance{checkpoints: true}
+}
+
+// injure has everyone write until the fault has happened, and a little
+// longer; then it drains the mount and compares.
+func injure(t *testing.T, binary string, p fault.Point, action string, n int, may tolerance) {
+	dir := t.TempDir()
+	l := lab(t, binary, dir)
+	once := filepath.Join(dir, "once")
+	l.Env = []string{fmt.Sprintf("%s=%s=%s@%d", fault.Env, p, action, n), fault.OnceEnv + "=" + once}
+	happened := func() bool { _, err := os.Lstat(once); return err == nil }
+
+	o, err := lane(t.Context(), l, harness.Few(l), func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, hitWithin)
+		defer cancel()
+		if p == fault.HandoverAdopted {
+			if _, err := l.KillWorker(ctx, 0); err != nil {
+				return err
+			}
+		}
+		return harness.Await(ctx, "fault at "+string(p), happened)
+	}, may.calls > 1)
+	t.Log(o)
+	if err != nil {
+		t.Error(err)
+	}
+	o.check(t, may)
+	if p == fault.ReleaseDone && action == "kill" && err == nil {
+		punched(t, filepath.Join(l.State, "spool", "tree", "bulk.log"))
+	}
+}
+
+// punched checks that what was released is given back, although nobody came
+// to it at first.
+func punched(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	data, err := unix.Seek(int(f.Fd()), 0, unix.SEEK_DATA)
+	if err != nil && !errors.Is(err, unix.ENXIO) {
+		t.Fatal(err)
+	}
+	if data == 0 {
+		t.Errorf("%s: what was released before the fault still takes its space", path)
+	}
+}

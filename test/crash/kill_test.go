@@ -1,0 +1,239 @@
+package crash_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sinkfs/sinkfs/test/harness"
+)
+
+// longestWait is what a program may notice of the death of a worker.
+const longestWait = 2 * time.Second
+
+// patience is how long one mount may take: one that hangs must not hang the
+// test, whose processes could not even be killed.
+const patience = 4 * time.Minute
+
+// TestKillLoopWorker kills only workers: no program may see an error, nor
+// wait long.
+func TestKillLoopWorker(t *testing.T) {
+	lanes(t, 4, given.kills*2/5, killWorkers, tolerance{})
+}
+
+// TestKillLoopSupervisor kills supervisors, workers, and both: programs may
+// see errors, but what was acknowledged is published, once.
+func TestKillLoopSupervisor(t *testing.T) {
+	lanes(t, 3, given.kills*3/5, killAll, tolerance{calls: 1 << 30, checkpoints: true, wait: true})
+}
+
+// killFunc kills what it likes until it has killed that often.
+type killFunc func(ctx context.Context, l *harness.Lab, kills int) error
+
+// lanes shares kills between mounts that run at the same time: a supervisor
+// gives up when too many workers die young, so one mount alone is killed
+// slowly.
+func lanes(t *testing.T, count, kills int, kill killFunc, may tolerance) {
+	t.Helper()
+	binary := harness.Binary(t, "")
+	var mu sync.Mutex // of t.Errorf's order only
+	var group errgroup.Group
+	for i := range count {
+		l := lab(t, binary, t.TempDir())
+		if may.calls > 0 {
+			l.Args = append(l.Args, "--protect-mountpoint")
+		}
+		share := (kills + count - 1) / count
+		group.Go(func() error {
+			r, err := lane(t.Context(), l, harness.Everyone(l), func(ctx context.Context) error { return kill(ctx, l, share) }, may.calls > 1)
+			mu.Lock()
+			defer mu.Unlock()
+			t.Logf("mount %d: %d kills; %v", i, share, r)
+			r.check(t, may)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// tolerance is what programs may notice.
+type tolerance struct {
+	calls       int  // that fail, at most
+	checkpoints bool // may fail
+	wait        bool // may be longer than longestWait
+}
+
+// outcome is what one mount went through.
+type outcome struct {
+	harness.Summary
+	wrong       []string
+	looks       int
+	checkpoints int
+	declined    []string // checkpoints that failed
+}
+
+func (o *outcome) String() string {
+	return fmt.Sprintf("%v; %d checkpoints asked for, %d failed; %d looks", o.Summary, o.checkpoints, len(o.declined), o.looks)
+}
+
+func (o *outcome) check(t *testing.T, may tolerance) {
+	t.Helper()
+	if len(o.wrong) > 0 {
+		t.Errorf("wrong:\n%s", harness.Problems(o.wrong))
+	}
+	if o.Failed > may.calls || o.Refused > may.calls {
+		t.Errorf("%d calls failed, %d records were refused, want at most %d:\n%s", o.Failed, o.Refused, may.calls, harness.Problems(o.Errors))
+	}
+	if len(o.declined) > 0 && !may.checkpoints {
+		t.Errorf("checkpoints failed:\n%s", harness.Problems(o.declined))
+	}
+	if o.Longest > longestWait && !may.wait {
+		t.Errorf("longest call %v (%s), want at most %v", o.Longest, o.Slowest, longestWait)
+	}
+}
+
+// lane mounts, has everyone write while disturb does its worst, then drains
+// the mount and compares.
+func lane(ctx context.Context, l *harness.Lab, writers []harness.Writer, disturb func(context.Context) error, mayFail bool) (*outcome, error) {
+	o := &outcome{}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	defer l.AbortAfter(ctx)()
+	crew, err := begin(ctx, l, writers)
+	if err != nil {
+		return o, err
+	}
+	w := harness.NewWatcher(l)
+	w.MountMayFail = mayFail
+	watching, stop := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	group.Go(func() { w.Run(watching) })
+	group.Go(func() { o.checkpoints, o.declined = crew.Inquire(watching, w) })
+	err = crew.Wrote(ctx, 1)
+	if err == nil {
+		err = disturb(ctx)
+	}
+	if err == nil {
+		err = crew.Wrote(ctx, 5)
+	}
+	stop()
+	group.Wait()
+	if err := errors.Join(err, crew.Stop(ctx)); err != nil {
+		return o, err
+	}
+	return o, o.finish(ctx, l, crew, w)
+}
+
+// begin mounts and starts writers.
+func begin(ctx context.Context, l *harness.Lab, writers []harness.Writer) (*harness.Crew, error) {
+	if err := l.Start(ctx); err != nil {
+		// A fault at the very first start: the next one must not mind.
+		if err := l.Start(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, dir := range harness.Sinks() {
+		if err := os.MkdirAll(filepath.Join(l.Mount, dir), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	return harness.Hire(ctx, l, writers)
+}
+
+// finish drains the mount and compares what is in the target with what the
+// writers were told.
+func (o *outcome) finish(ctx context.Context, l *harness.Lab, crew *harness.Crew, w *harness.Watcher) error {
+	var err error
+	if o.Summary, err = crew.Summary(); err != nil {
+		return err
+	}
+	drained, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	code, output, err := l.Umount(drained)
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		o.wrong = append(o.wrong, fmt.Sprintf("umount ended with %d: %s", code, output))
+	}
+	w.Final()
+	seen, looks := w.Wrong()
+	o.looks = looks
+	o.wrong = append(o.wrong, seen...)
+	claims, err := crew.Claims()
+	if err != nil {
+		return err
+	}
+	wrong, err := harness.Verify(l.Target, harness.Sinks(), claims)
+	o.wrong = append(o.wrong, wrong...)
+	return errors.Join(err, beneath(l, o))
+}
+
+// beneath looks for what landed below the mount while it was not there.
+func beneath(l *harness.Lab, o *outcome) error {
+	entries, err := os.ReadDir(l.Mount)
+	for _, e := range entries {
+		o.wrong = append(o.wrong, fmt.Sprintf("%s was written beneath the mount", e.Name()))
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// killWorkers kills in bursts of what a supervisor bears, then lets a worker
+// grow old.
+func killWorkers(ctx context.Context, l *harness.Lab, kills int) error {
+	const burst, youth = 4, 10 * time.Second
+	last := 0
+	for i := range kills {
+		if i%burst == 0 && i > 0 {
+			if _, err := l.NextWorker(ctx, last); err != nil {
+				return err
+			}
+			harness.Pass(ctx, youth)
+		}
+		harness.Pass(ctx, rand.N(1200*time.Millisecond))
+		var err error
+		if last, err = l.KillWorker(ctx, last); err != nil {
+			return err
+		}
+	}
+	_, err := l.NextWorker(ctx, last)
+	return err
+}
+
+// killAll kills one or the other or both, and mounts again after each death
+// of a supervisor.
+func killAll(ctx context.Context, l *harness.Lab, kills int) error {
+	last, inARow := 0, 0
+	for range kills {
+		harness.Pass(ctx, rand.N(1000*time.Millisecond))
+		if inARow < 3 && rand.N(2) == 0 {
+			inARow++
+			var err error
+			if last, err = l.KillWorker(ctx, last); err != nil {
+				return err
+			}
+			continue
+		}
+		inARow = 0
+		if err := l.KillSupervisor(rand.N(2) == 0); err != nil {
+			return err
+		}
+		if err := l.Start(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,43 @@
+// Package crash_test kills the program, fails it at its weakest points and
+// takes its power away, and proves that no acknowledged record is lost,
+// doubled, torn or out of order.
+package crash_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/sinkfs/sinkfs/test/harness"
+)
+
+// options are the flags of this test binary; the defaults fit go test ./...
+type options struct {
+	kills int
+	cuts  int
+	hits  int
+}
+
+// given is what was said on the command line, before the tests run.
+var given options
+
+func TestMain(m *testing.M) {
+	flag.IntVar(&given.kills, "crash.kills", 200, "kills at random instants, in total")
+	flag.IntVar(&given.cuts, "crash.cuts", 10, "power cuts, in total")
+	flag.IntVar(&given.hits, "crash.hits", 1, "at how many hits of each fault point to kill")
+	flag.Parse()
+	os.Exit(harness.Run(m))
+}
+
+// lab is a mount with the harness's sinks.
+func lab(t *testing.T, binary, dir string) *harness.Lab {
+	t.Helper()
+	l := harness.NewLab(t, binary, dir)
+	config := filepath.Join(dir, "sinkfs.yaml")
+	if err := os.WriteFile(config, []byte(harness.Config()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.Args = append(l.Args, "--config", config)
+	return l
+}

@@ -1,0 +1,197 @@
+package harness
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Claim is what one writer was told, to be compared with what was published.
+type Claim struct {
+	Writer
+	*Notes
+	// Cut: the power went while it wrote, after the notes were read. Records
+	// behind those that were noted may be there, the last one torn.
+	Cut bool
+}
+
+// Verify compares a target with the claims and returns all that is wrong:
+// every acknowledged record is there once, one that failed at most once, in
+// the order of its writer, whole, and nothing is there that nobody wrote.
+// sinks are the paths of the sinks below the root.
+func Verify(target string, sinks []string, claims []Claim) ([]string, error) {
+	s, err := readShelf(target, sinks)
+	if err != nil {
+		return nil, err
+	}
+	v := &verdict{shelf: s, claims: map[string]*Claim{}}
+	for _, c := range claims {
+		v.claims[c.ID] = &c
+	}
+	for _, id := range slices.Sorted(maps.Keys(v.claims)) {
+		switch c := v.claims[id]; c.Kind {
+		case Same, SameKept:
+			v.identical(c)
+		case Files:
+			v.wholeFiles(c)
+		case Append, ReadWrite, Plain, Reopen, Truncate, Unlink, Shell, ShellOver, Python:
+			v.numbered(c)
+		}
+	}
+	v.nothingElse()
+	return v.wrong, nil
+}
+
+// verdict collects what is wrong.
+type verdict struct {
+	*shelf
+	claims map[string]*Claim
+	wrong  []string
+}
+
+func (v *verdict) say(format string, args ...any) {
+	v.wrong = append(v.wrong, fmt.Sprintf(format, args...))
+}
+
+// last is the newest record that was acknowledged.
+func (c *Claim) last() int {
+	if n := len(c.Acked); n > 0 {
+		return c.Acked[n-1]
+	}
+	return -1
+}
+
+// mayBe says whether a record that was not acknowledged may be there.
+func (c *Claim) mayBe(number int) bool {
+	_, failed := c.Failed[number]
+	return failed || c.Cut && number > c.last()
+}
+
+func (v *verdict) numbered(c *Claim) {
+	seen := map[int]int{}
+	last := -1
+	for _, number := range v.lines[c.ID] {
+		if seen[number]++; number <= last {
+			v.say("%s: record %d after %d", c.ID, number, last)
+		}
+		last = number
+	}
+	v.compare(c, seen)
+}
+
+// compare compares how often records are there with what they should be.
+func (v *verdict) compare(c *Claim, seen map[int]int) {
+	acked := map[int]bool{}
+	var lost []int
+	for _, number := range c.Acked {
+		if acked[number] = true; seen[number] == 0 {
+			lost = append(lost, number)
+		}
+	}
+	if len(lost) > 0 {
+		v.say("%s (%s): %d of %d acknowledged records are lost: %v", c.ID, c.Kind, len(lost), len(acked), first(lost))
+	}
+	for _, number := range slices.Sorted(maps.Keys(seen)) {
+		switch {
+		case seen[number] > 1:
+			v.say("%s (%s): record %d is there %d times", c.ID, c.Kind, number, seen[number])
+		case !acked[number] && !c.mayBe(number):
+			v.say("%s (%s): record %d is there, nobody wrote it", c.ID, c.Kind, number)
+		}
+	}
+}
+
+func (v *verdict) identical(c *Claim) {
+	got, least, most := v.same[c.ID], len(c.Acked), len(c.Acked)+len(c.Failed)
+	if c.Cut {
+		most = got
+	}
+	if got < least || got > most {
+		v.say("%s (%s): %d identical records are there, want %d to %d", c.ID, c.Kind, got, least, most)
+	}
+}
+
+// wholeFiles compares files: each holds the one record of its number.
+func (v *verdict) wholeFiles(c *Claim) {
+	seen := map[int]int{}
+	for key, data := range v.files {
+		name := path.Base(key)
+		if !strings.HasPrefix(name, c.ID+"-") {
+			continue
+		}
+		text, whole := strings.CutSuffix(string(data), "\n")
+		writer, number, _, ok := parse(text)
+		if !ok || !whole || writer != c.ID || name != FileName(c.ID, number) {
+			v.say("%s: %d bytes that are not what was written", key, len(data))
+			continue
+		}
+		seen[number]++
+	}
+	v.compare(c, seen)
+}
+
+// nothingElse finds what no writer claims. A line that is no record is the
+// beginning of one whose write failed, or the empty line behind it.
+func (v *verdict) nothingElse() {
+	for _, id := range slices.Sorted(maps.Keys(v.lines)) {
+		if v.claims[id] == nil {
+			v.say("%d records of %q, whom nobody knows", len(v.lines[id]), id)
+		}
+	}
+	allowance := 0 // empty lines
+	for _, c := range v.claims {
+		allowance += len(c.Failed)
+	}
+	for _, l := range v.strange {
+		switch {
+		case l.text == "" && allowance > 0:
+			allowance--
+		case v.begins(l.text):
+		default:
+			v.say("%s: a line that is no record: %.100q (%d bytes)", l.key, l.text, len(l.text))
+		}
+	}
+}
+
+// begins says whether a line is the beginning of a record that was not
+// acknowledged.
+func (v *verdict) begins(line string) bool {
+	if line == "" {
+		return false
+	}
+	for _, c := range v.claims {
+		for number := range c.Failed {
+			if c.beginsWith(number, line) {
+				return true
+			}
+		}
+		if c.Cut && c.tornAfter(line) {
+			return true
+		}
+	}
+	return false
+}
+
+// tornAfter says whether a line is the beginning of a record behind the noted
+// ones: of how many, nobody knows, but a cut comes soon after the notes.
+func (c *Claim) tornAfter(line string) bool {
+	const soon = 1000
+	if c.Kind == Same || c.Kind == SameKept {
+		return c.beginsWith(0, line)
+	}
+	for number := c.last() + 1; number < c.last()+soon; number++ {
+		if c.beginsWith(number, line) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Claim) beginsWith(number int, line string) bool {
+	k := clerk{Writer: c.Writer}
+	return strings.HasPrefix(k.text(number), line)
+}
+
+func first(numbers []int) []int { return numbers[:min(len(numbers), 20)] }

@@ -1,0 +1,244 @@
+package harness
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Watcher looks at the target directory and at the mount as readers do, all
+// the time: a name that is not finished, or a finished file that changes or
+// goes, is a failure. It also knows what every file holds, to see whether a
+// checkpoint that succeeded told the truth.
+type Watcher struct {
+	Target, Mount string
+	// MountMayFail is set where the supervisor is killed: then nobody
+	// answers for a while.
+	MountMayFail bool
+
+	mu      sync.Mutex
+	objects map[string]Object
+	listed  map[string]bool // seen in the mount
+	seen    map[string]map[int]bool
+	same    map[string]int
+	wrong   []string
+	looks   int
+}
+
+// NewWatcher makes one for a lab.
+func NewWatcher(l *Lab) *Watcher {
+	return &Watcher{
+		Target: l.Target, Mount: l.Mount,
+		objects: map[string]Object{}, listed: map[string]bool{}, seen: map[string]map[int]bool{}, same: map[string]int{},
+	}
+}
+
+// Run looks until ctx ends.
+func (w *Watcher) Run(ctx context.Context) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		w.Look()
+		w.lookAtMount()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// Wrong is what it has seen that must not be, and how often it looked.
+func (w *Watcher) Wrong() (wrong []string, looks int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.wrong), w.looks
+}
+
+func (w *Watcher) say(format string, args ...any) {
+	if len(w.wrong) < 50 {
+		w.wrong = append(w.wrong, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
+	}
+}
+
+// Look looks at the target once.
+func (w *Watcher) Look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.looks++
+	found := map[string]bool{}
+	err := walk(w.Target, func(key string, info fs.FileInfo) error {
+		found[key] = true
+		old, known := w.objects[key]
+		switch {
+		case Unfinished(key):
+			w.say("target shows %q", key)
+		case known && info.Size() != old.size:
+			w.say("finished file %q of %d bytes has %d now", key, old.size, info.Size())
+		case !known:
+			return w.first(key)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		w.say("target: %v", err)
+		return
+	}
+	for key := range w.objects {
+		if !found[key] {
+			w.say("finished file %q is gone", key)
+			delete(w.objects, key)
+		}
+	}
+}
+
+// first notes a file at first sight.
+func (w *Watcher) first(key string) error {
+	data, err := os.ReadFile(filepath.Join(w.Target, key))
+	if err != nil {
+		return err
+	}
+	w.objects[key] = Object{int64(len(data)), sha256.Sum256(data)}
+	for line := range strings.Lines(string(data)) {
+		writer, number, identical, ok := parse(strings.TrimSuffix(line, "\n"))
+		switch {
+		case !ok:
+		case identical:
+			w.same[writer]++
+		case w.seen[writer][number]:
+			w.say("record %d of %s is there again, in %q", number, writer, key)
+		default:
+			if w.seen[writer] == nil {
+				w.seen[writer] = map[int]bool{}
+			}
+			w.seen[writer][number] = true
+		}
+	}
+	return nil
+}
+
+// lookAtMount lists the mount and reads what is new there.
+func (w *Watcher) lookAtMount() {
+	found := map[string]bool{}
+	err := walk(w.Mount, func(key string, info fs.FileInfo) error {
+		found[key] = true
+		return w.listedInMount(key, info)
+	})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil {
+		if !w.MountMayFail {
+			w.say("mount: %v", err)
+		}
+		return
+	}
+	if len(found) == 0 && w.MountMayFail {
+		return // the bare mountpoint, between two mounts
+	}
+	for key := range w.listed {
+		if !found[key] {
+			w.say("finished file %q is gone from the mount", key)
+			delete(w.listed, key)
+		}
+	}
+}
+
+// listedInMount compares a name of the mount with the target.
+func (w *Watcher) listedInMount(key string, info fs.FileInfo) error {
+	real, err := os.Lstat(filepath.Join(w.Target, key))
+	w.mu.Lock()
+	known := w.listed[key]
+	switch {
+	case err != nil:
+		w.say("the mount shows %q, which is not finished: %v", key, err)
+	case info.Size() != real.Size():
+		w.say("the mount shows %q with %d bytes, it has %d", key, info.Size(), real.Size())
+	}
+	w.mu.Unlock()
+	if known || err != nil {
+		return nil
+	}
+	got, err := os.ReadFile(filepath.Join(w.Mount, key))
+	if err != nil {
+		return err
+	}
+	want, err := os.ReadFile(filepath.Join(w.Target, key))
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.listed[key] = true
+	if sha256.Sum256(got) != sha256.Sum256(want) {
+		w.say("the mount reads %q otherwise than it is", key)
+	}
+	return nil
+}
+
+// Final looks once more and reads every file again.
+func (w *Watcher) Final() {
+	w.Look()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for key, old := range w.objects {
+		data, err := os.ReadFile(filepath.Join(w.Target, key))
+		if err != nil || sha256.Sum256(data) != old.sum {
+			w.say("finished file %q changed: %v", key, err)
+		}
+	}
+}
+
+// Seen are the finished files that were seen so far, and what each is.
+func (w *Watcher) Seen() map[string]Object {
+	w.Look()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.objects)
+}
+
+// Same checks that another target has all those files, byte by byte: what a
+// reader saw is the same for ever.
+func (w *Watcher) Same(seen map[string]Object) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for key, old := range seen {
+		data, err := os.ReadFile(filepath.Join(w.Target, key))
+		if err != nil || sha256.Sum256(data) != old.sum {
+			w.say("finished file %q is not what a reader saw: %v", key, err)
+		}
+	}
+}
+
+// Promised checks a checkpoint that succeeded: all that was acknowledged
+// before it must be finished.
+func (w *Watcher) Promised(before []Claim) {
+	w.Look()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range before {
+		if c.Kind == Same || c.Kind == SameKept {
+			if got := w.same[c.ID]; got < len(c.Acked) {
+				w.say("a checkpoint succeeded, but of %s only %d of %d identical records are finished", c.ID, got, len(c.Acked))
+			}
+			continue
+		}
+		var missing []int
+		for _, number := range c.Acked {
+			if !w.seen[c.ID][number] {
+				missing = append(missing, number)
+			}
+		}
+		if len(missing) > 0 {
+			w.say("a checkpoint succeeded, but of %s (%s) records written before are not finished: %v", c.ID, c.Kind, first(missing))
+		}
+	}
+}
