@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"testing"
 
-	"github.com/sinkfs/sinkfs/format"
 	"pgregory.net/rapid"
+
+	"github.com/sinkfs/sinkfs/format"
 )
 
 // model lists every record end of data: behind each newline, and at each

@@ -66,13 +66,6 @@ func (f *follower) pop(now time.Time) (*source, time.Duration) {
 	return s, 0
 }
 
-// sources are all that are followed.
-func (f *follower) sources() []*source {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return append([]*source(nil), f.due...)
-}
-
 // follow looks at sources as they are due, until ctx ends.
 func (in *Instance) follow(ctx context.Context) error {
 	t := time.NewTimer(0)

@@ -3,8 +3,9 @@ package lifecycle
 import (
 	"testing"
 
-	"github.com/sinkfs/sinkfs/lifecycle/journal"
 	"pgregory.net/rapid"
+
+	"github.com/sinkfs/sinkfs/lifecycle/journal"
 )
 
 func TestRangeSetIsASetOfBytes(t *testing.T) {

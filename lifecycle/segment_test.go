@@ -6,8 +6,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/sinkfs/sinkfs/format"
 	"pgregory.net/rapid"
+
+	"github.com/sinkfs/sinkfs/format"
 )
 
 // TestSegmentsDoNotDependOnThePaceOfPolling compares the cutter with a model

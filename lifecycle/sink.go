@@ -148,9 +148,7 @@ const (
 	DefaultMaxRecord   = 16 << 20
 )
 
-// DefaultTemporary, DefaultRotated and DefaultWhole are the globs of names
-// that are never published, that log rotation makes, and that are files in a
-// stream sink.
+// DefaultTemporary are the names that are never published.
 func DefaultTemporary() []string {
 	return strings.Fields(".* *~ *.tmp *.part *.partial *.swp *.lock *.pid " +
 		// SQLite writes them in place beside a database, which is a file.

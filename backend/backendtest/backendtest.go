@@ -183,7 +183,7 @@ func wantKind(t *testing.T, what string, err, kind error) {
 		return
 	}
 	for _, k := range kinds {
-		if got, want := errors.Is(err, k), k == kind; got != want {
+		if got, want := errors.Is(err, k), errors.Is(k, kind); got != want {
 			t.Errorf("%s = %v: is %q: %v, want %v", what, err, k, got, want)
 		}
 	}

@@ -55,7 +55,7 @@ func readObjectInfo(f *os.File) (objectInfo, bool, error) {
 	}
 	var o objectInfo
 	if json.Unmarshal(buf[:n], &o) != nil {
-		return objectInfo{}, false, nil
+		return objectInfo{}, false, nil //nolint:nilerr // an attribute that is not ours
 	}
 	return o, true, nil
 }

@@ -30,8 +30,7 @@ func classify(u use, what string, k backend.Key, err error) error {
 }
 
 func kindOf(u use, err error) error {
-	var body *bodyError
-	if errors.As(err, &body) {
+	if _, ok := errors.AsType[*bodyError](err); ok {
 		return nil // not the store's
 	}
 	for _, kind := range []error{

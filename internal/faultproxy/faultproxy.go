@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -240,9 +241,7 @@ func (p *Proxy) truncate(w http.ResponseWriter, answer *http.Response) {
 }
 
 func header(w http.ResponseWriter, answer *http.Response) {
-	for k, v := range answer.Header {
-		w.Header()[k] = v
-	}
+	maps.Copy(w.Header(), answer.Header)
 	w.WriteHeader(answer.StatusCode)
 }
 
