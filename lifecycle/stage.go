@@ -284,7 +284,7 @@ func (in *Instance) update(p *part, change func(*journal.Part)) {
 
 // withProgress ends the context when alive was not called for d: a timeout
 // without progress, not of the whole.
-func withProgress(ctx context.Context, d time.Duration) (_ context.Context, alive func(), cancel func()) {
+func withProgress(ctx context.Context, d time.Duration) (_ context.Context, alive, cancel func()) {
 	ctx, stop := context.WithCancelCause(ctx)
 	var last atomic.Int64
 	last.Store(time.Now().UnixNano())

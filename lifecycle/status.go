@@ -340,9 +340,9 @@ func (in *Instance) File(ino uint64) (FileStatus, error) {
 func (in *Instance) FinishedPart(key string) (PartStatus, bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for i := len(in.recent) - 1; i >= 0; i-- {
-		if in.recent[i].Key == key && in.recent[i].State != deleted {
-			return in.recent[i], true
+	for _, p := range slices.Backward(in.recent) {
+		if p.Key == key && p.State != deleted {
+			return p, true
 		}
 	}
 	return PartStatus{}, false
