@@ -69,7 +69,7 @@ func (in *Instance) rollSource(s *source, now time.Time) error {
 		return err
 	}
 	if s.cut.current == nil && s.cut.tail() > 0 && now.Sub(s.wrote) >= s.sink.Rolling.InactivityInterval && in.idle(s) {
-		return s.cut.end(r, s.sink.dirBelow(s.dirAt(s.cut.seen)), now) // nobody can end the record
+		return in.breakAt(s, now) // nobody can end the record
 	}
 	return nil
 }

@@ -333,6 +333,9 @@ func (w *world) check(t *rapid.T) {
 	}
 	for _, r := range w.published(t) {
 		if count[r]--; count[r] < 0 {
+			for _, p := range w.in.recent {
+				t.Logf("part %d of checkpoint %d: %s %v", p.Part, p.Checkpoint, p.Key, p.Sources)
+			}
 			t.Fatalf("%q is published and was not written, or not so often", r)
 		}
 	}

@@ -231,6 +231,15 @@ func (c *cutter) end(r io.ReaderAt, dir string, at time.Time) error {
 	return nil
 }
 
+// endTorn is end if the last byte seen is inside a record, else it seals
+// nothing.
+func (c *cutter) endTorn(r io.ReaderAt, dir string, at time.Time) error {
+	if err := c.settle(r); err != nil || c.tail() == 0 {
+		return err
+	}
+	return c.end(r, dir, at)
+}
+
 func (c *cutter) bucketOfTorn(r io.ReaderAt, at time.Time) string {
 	if !c.assign.ByRecord() {
 		return c.assign.Assign(nil, at)
