@@ -58,6 +58,11 @@ func umount(cmd *cobra.Command, path string, noDrain bool, timeout time.Duration
 	code, text, err := mount.Unmount(cmd.Context(), state, noDrain, timeout, func(p mount.Progress) {
 		fmt.Fprintf(cmd.ErrOrStderr(), "publishing: %s in %s left\n", bytesText(p.Bytes), plural(p.Parts, "part")) //nolint:errcheck // only progress
 	})
+	// The answer comes while the process that mounted still ends. Whoever goes
+	// on with the state directory now must not find it in use.
+	if err == nil {
+		_ = mount.AwaitUnlocked(cmd.Context(), state, lockWait) // the exit code is known
+	}
 	switch {
 	case err != nil:
 		return fail(codeFailed, err)

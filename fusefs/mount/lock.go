@@ -63,6 +63,16 @@ func LockState(ctx context.Context, dir string, wait time.Duration, h Holder) (*
 	return l, nil
 }
 
+// AwaitUnlocked waits until nobody holds the state directory, for wait at
+// most: what follows an unmount wants to find it free.
+func AwaitUnlocked(ctx context.Context, dir string, wait time.Duration) error {
+	file, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return fmt.Errorf("state directory %s: %w", dir, err)
+	}
+	return errors.Join(flock(ctx, file, wait), file.Close())
+}
+
 // lockPause is how often a taken lock is tried again.
 const lockPause = 20 * time.Millisecond
 
