@@ -33,6 +33,21 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// flagsEnv are more flags of mount, for all tests.
+const flagsEnv = "PROGRAMS_MOUNT_FLAGS"
+
+// All programs find the same where the kernel cannot append by itself.
+func TestProgramsWithoutPassthrough(t *testing.T) {
+	if os.Getenv(flagsEnv) != "" {
+		return // within this test
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.short")
+	cmd.Env = append(os.Environ(), flagsEnv+"=--passthrough=off")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // standard is one stream sink at the root, whose parts stand beside the
 // directories of their sources, and one file sink. No timer.
 const standard = `
@@ -84,6 +99,7 @@ func mount(t *testing.T, config string, flags ...string) *place {
 		t.Fatal(err)
 	}
 	p.args = append([]string{"mount", "-b", "-c", file, "--state-dir", p.state}, flags...)
+	p.args = append(p.args, strings.Fields(os.Getenv(flagsEnv))...)
 	t.Cleanup(p.detach)
 	p.start()
 	t.Cleanup(func() { p.leave() })
@@ -119,6 +135,9 @@ func (p *place) leave() {
 		return
 	}
 	p.umount(0)
+	if out, err := exec.Command(sinkfstest.Program(p.t), "fsck", "--state-dir", p.state, p.target).CombinedOutput(); err != nil {
+		p.t.Errorf("fsck: %v\n%s", err, out)
+	}
 	if bad := regexp.MustCompile(`(?m)^(panic:|.*level=ERROR).*`).FindString(p.log()); bad != "" {
 		p.t.Errorf("the log says: %s", bad)
 	}
