@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"hash"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -165,16 +166,20 @@ func signV4(secret, region string, date time.Time, method, bucket, key string, q
 	return hex.EncodeToString(k)
 }
 
-// canonical writes the headers that are signed, a line each.
+// canonical writes the headers that are signed, a line each, in the order of
+// their names.
 func canonical(h http.Header, signed func(name string) bool) string {
-	var lines []string
+	lines := map[string]string{}
 	for name, values := range h {
 		if name = strings.ToLower(name); signed(name) {
-			lines = append(lines, name+":"+strings.TrimSpace(strings.Join(values, ","))+"\n")
+			lines[name] = name + ":" + strings.TrimSpace(strings.Join(values, ",")) + "\n"
 		}
 	}
-	slices.Sort(lines)
-	return strings.Join(lines, "")
+	var all strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(lines)) {
+		all.WriteString(lines[name])
+	}
+	return all.String()
 }
 
 // escape is the coding of URLs in which only letters, digits and -_.~ stand
