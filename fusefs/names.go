@@ -225,7 +225,9 @@ func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.E
 	if setgid {
 		mode |= syscall.S_ISGID
 	}
-	a, err = f.in.Mkdir(f.lasting(in.Caller), d.ino, name, mode, owner)
+	ctx, cancel := f.brief(in.Caller)
+	defer cancel()
+	a, err = f.in.Mkdir(ctx, d.ino, name, mode, owner)
 	if err != nil {
 		return f.status(err)
 	}

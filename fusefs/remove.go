@@ -80,10 +80,7 @@ func (f *FS) rmdir(h *fuse.InHeader, d directory, name string) error {
 	if d.ino != 0 {
 		a, err := f.in.Lookup(d.ino, name)
 		if err == nil {
-			if err = f.in.Rmdir(f.lasting(h.Caller), d.ino, name); err == nil {
-				f.nodes.gone(a.Ino)
-			}
-			return err
+			return f.rmdirSpool(h, d, name, a.Ino)
 		}
 		if !absent(err) {
 			return err
@@ -98,6 +95,16 @@ func (f *FS) rmdir(h *fuse.InHeader, d directory, name string) error {
 	}
 	// It is there because finished files are.
 	return fmt.Errorf("%q: %w", d.key(name), syscall.ENOTEMPTY)
+}
+
+func (f *FS) rmdirSpool(h *fuse.InHeader, d directory, name string, ino uint64) error {
+	ctx, cancel := f.brief(h.Caller)
+	defer cancel()
+	if err := f.in.Rmdir(ctx, d.ino, name); err != nil {
+		return err
+	}
+	f.nodes.gone(ino)
+	return nil
 }
 
 const opcodeRename = 12 // has no flags: what stands there is the name
@@ -139,7 +146,9 @@ func (f *FS) rename(in *fuse.RenameIn, from, to string, noReplace bool) error {
 		return err
 	}
 	f.mem.begin(in.Unique, opRename, moved)
-	return f.in.Rename(f.lasting(in.Caller), source.ino, from, target.ino, to, noReplace)
+	ctx, cancel := f.brief(in.Caller)
+	defer cancel()
+	return f.in.Rename(ctx, source.ino, from, target.ino, to, noReplace)
 }
 
 // renamed is the spool inode of the name that is to move. One that only the

@@ -41,6 +41,16 @@ func (g *storeGate) shut() {
 	g.closed = time.Now().Add(pause)
 }
 
+// brief is the context of a call that asks the store about a name in passing:
+// a store that does not answer has nothing there.
+func (f *FS) brief(c fuse.Caller) (context.Context, context.CancelFunc) {
+	wait := patience
+	if !f.store.open() {
+		wait = 0
+	}
+	return context.WithTimeout(f.lasting(c), wait)
+}
+
 // stat is the finished file or directory at key. A store that cannot be asked
 // has nothing: the names of the spool go on working, new ones can be made, and
 // the commit never overwrites.
