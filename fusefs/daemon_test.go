@@ -324,6 +324,19 @@ func (m *mounted) publish() {
 	}
 }
 
+// writers is how many handles the status counts.
+func (m *mounted) writers() (n int) {
+	m.t.Helper()
+	b, err := os.ReadFile(m.path(".sinkfs/status"))
+	must(m.t, err)
+	var st struct{ Sources []struct{ Writers int } }
+	must(m.t, json.Unmarshal(b, &st))
+	for _, s := range st.Sources {
+		n += s.Writers
+	}
+	return n
+}
+
 // finished are the contents of the target, by name, parts' names shortened to
 // their directory.
 func (m *mounted) finished() map[string]string {

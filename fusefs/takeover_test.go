@@ -181,6 +181,7 @@ func TestEqualLinesUnderTakeOver(t *testing.T) {
 			m.publish()
 			return strings.Count(m.published(), line) >= acknowledged
 		})
+		eventually(t, "no handle is left over", func() bool { return m.writers() == 0 })
 		all := m.published()
 		if got := strings.Count(all, line); got != acknowledged || len(strings.ReplaceAll(all, line, "")) != 0 {
 			t.Errorf("%d lines published, %d acknowledged", got, acknowledged)
