@@ -21,7 +21,9 @@ const longestWait = 2 * time.Second
 
 // patience is how long one mount may take: one that hangs must not hang the
 // test, whose processes could not even be killed.
-const patience = 4 * time.Minute
+func patience() time.Duration {
+	return 4*time.Minute + time.Duration(given.kills)*2*time.Second
+}
 
 // TestKillLoopWorker kills only workers: no program may see an error, nor
 // wait long.
@@ -106,7 +108,7 @@ func (o *outcome) check(t *testing.T, may tolerance) {
 // the mount and compares.
 func lane(ctx context.Context, l *harness.Lab, writers []harness.Writer, disturb func(context.Context) error, mayFail bool) (*outcome, error) {
 	o := &outcome{}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, patience())
 	defer cancel()
 	defer l.AbortAfter(ctx)()
 	crew, err := begin(ctx, l, writers)

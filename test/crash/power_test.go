@@ -26,7 +26,7 @@ func cuts(t *testing.T, binary string, kind testfs.Kind, count int) {
 	disk := testfs.NewPowerCut(t, kind, 512)
 	l := lab(t, binary, t.TempDir())
 	l.State, l.Target = filepath.Join(disk.Dir(), "state"), filepath.Join(disk.Dir(), "target")
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience())
 	defer cancel()
 	defer l.AbortAfter(ctx)()
 

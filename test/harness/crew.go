@@ -9,6 +9,11 @@ import (
 	"time"
 )
 
+// pace is the time between two records of one writer. A mount has a dozen, a
+// test several mounts: together they must leave the machine some air, or the
+// waits that are measured are those for a processor.
+const pace = 15 * time.Millisecond
+
 // Crew is the writers of a lab.
 type Crew struct {
 	lab     *Lab
@@ -81,7 +86,7 @@ func Hire(ctx context.Context, l *Lab, writers []Writer) (*Crew, error) {
 	for _, w := range writers {
 		w.Dir = l.Notes
 		if w.Every == 0 {
-			w.Every = 4 * time.Millisecond
+			w.Every = pace
 		}
 		r, err := StartWriter(ctx, w)
 		if err != nil {
