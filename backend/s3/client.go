@@ -3,6 +3,7 @@ package s3
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -10,6 +11,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/sinkfs/sinkfs/backend/internal/objects"
 )
@@ -37,6 +39,7 @@ func newClient(ctx context.Context, o Options) (*awss3.Client, *chain, error) {
 		c.Credentials = chain
 		c.HTTPClient = &watcher{next: web}
 		c.Retryer = aws.NopRetryer{}
+		c.Logger = logger{o.Log}
 		c.UsePathStyle = o.PathStyle
 		if o.Endpoint != "" {
 			c.BaseEndpoint = aws.String(o.Endpoint)
@@ -66,3 +69,12 @@ type watcher struct {
 
 // Do implements aws.HTTPClient.
 func (w *watcher) Do(r *http.Request) (*http.Response, error) { return w.gate.Do(r, w.next.Do) }
+
+// logger has the SDK say what it has to say where all else is said. Nothing
+// of it is news: what matters is in the error of a call.
+type logger struct{ log *slog.Logger }
+
+// Logf implements logging.Logger.
+func (l logger) Logf(_ logging.Classification, format string, args ...any) {
+	l.log.Debug("the SDK says", slog.String("text", fmt.Sprintf(format, args...)))
+}

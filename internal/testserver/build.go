@@ -15,7 +15,6 @@ type Kind struct {
 	Name    string
 	Package string // of Go
 	Version string
-	health  string
 	command func(addr, dir string) (args, env []string)
 }
 
@@ -23,7 +22,6 @@ type Kind struct {
 var (
 	MinIO = Kind{
 		Name: "minio", Package: "github.com/minio/minio", Version: "v0.0.0-20260212201848-7aac2a2c5b7c",
-		health: "/minio/health/ready",
 		command: func(addr, dir string) (args, env []string) {
 			return []string{"server", "--quiet", "--address", addr, "--console-address", "127.0.0.1:0", dir},
 				[]string{
@@ -34,9 +32,8 @@ var (
 	}
 	VersityGW = Kind{
 		Name: "versitygw", Package: "github.com/versity/versitygw/cmd/versitygw", Version: "v1.8.0",
-		health: "/health",
 		command: func(addr, dir string) (args, env []string) {
-			return []string{"--port", addr, "--health", "/health", "--quiet", "--keep-alive", "posix", dir},
+			return []string{"--port", addr, "--quiet", "--keep-alive", "posix", dir},
 				[]string{"ROOT_ACCESS_KEY=" + AccessKey, "ROOT_SECRET_KEY=" + SecretKey}
 		},
 	}

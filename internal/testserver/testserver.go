@@ -112,8 +112,10 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
+// answers says whether buckets are served: what has no signature is refused
+// then, and before it is an error.
 func (s *Server) answers(ctx context.Context) bool {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+s.Kind.health, nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/", nil)
 	if err != nil {
 		return false
 	}
