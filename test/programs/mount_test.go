@@ -15,7 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -354,24 +353,6 @@ func (p *place) scratch() []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-// settled waits until a script succeeds, for what programs do in their own
-// time.
-func (p *place) settled(script string) {
-	p.t.Helper()
-	deadline := time.After(30 * time.Second)
-	for {
-		r := p.try(script)
-		if r.code == 0 {
-			return
-		}
-		select {
-		case <-deadline:
-			p.t.Fatalf("%s\nnever succeeded: %s", script, r.out)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
 }
 
 // again mounts once more, after an unmount.
