@@ -12,7 +12,7 @@ import (
 	"syscall"
 )
 
-// ErrNoWorker: between two workers there is none to kill.
+// ErrNoWorker says that between two workers there is none to kill.
 var ErrNoWorker = errors.New("no worker runs")
 
 // Worker is the process that serves the mount now: the child of the

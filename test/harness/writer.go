@@ -44,7 +44,6 @@ type Writer struct {
 	Largest int  // length of the longest fillers, one record in 40 has it
 	Length  int  // of all fillers, 0: they vary
 	Sync    bool // fsync before a record counts as acknowledged
-	Count   int  // ends by itself after so many records, 0: when told
 }
 
 // notes is the path of what the writer noted.
@@ -72,7 +71,7 @@ type Running struct {
 }
 
 // StartWriter starts w. The process does not depend on ctx: it ends with
-// [Running.Stop] or [Running.Kill].
+// [Running.Stop], or when the test is gone.
 func StartWriter(ctx context.Context, w Writer) (*Running, error) {
 	cmd, err := w.command(context.WithoutCancel(ctx))
 	if err != nil {
@@ -117,11 +116,6 @@ func (r *Running) Stop(ctx context.Context) error {
 	if err := os.WriteFile(r.stop(), nil, 0o600); err != nil {
 		return err
 	}
-	return r.Wait(ctx)
-}
-
-// Wait waits for a writer that ends by itself.
-func (r *Running) Wait(ctx context.Context) error {
 	select {
 	case err := <-r.ended:
 		if err != nil {
@@ -131,15 +125,6 @@ func (r *Running) Wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("writer %s does not end: %w", r.ID, errors.Join(ErrLate, r.cmd.Process.Kill()))
 	}
-}
-
-// Kill ends it at once, with SIGKILL, and waits until it is gone.
-func (r *Running) Kill() error {
-	if err := r.cmd.Process.Kill(); err != nil {
-		return err
-	}
-	<-r.ended
-	return nil
 }
 
 // Noted is what it was told so far.
