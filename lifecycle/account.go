@@ -31,14 +31,14 @@ func (in *Instance) Account() (audit.State, error) {
 	if err != nil {
 		return s, err
 	}
-	s.Retired, err = retired(in.cfg.StateDir, in.URL(""))
+	s.Retired, err = retired(in.cfg.StateDir)
 	return s, err
 }
 
 // AccountOf is the Account of a state directory that no mount uses; the
 // caller holds its lock. A state directory without a journal is
-// os.ErrNotExist. url is that of the target.
-func AccountOf(stateDir, spoolDir, url string, log *slog.Logger) (audit.State, error) {
+// os.ErrNotExist.
+func AccountOf(stateDir, spoolDir string, log *slog.Logger) (audit.State, error) {
 	var s audit.State
 	err := journal.Read(filepath.Join(stateDir, "journal"), func(r journal.Record) error {
 		s.Records = append(s.Records, r)
@@ -58,13 +58,13 @@ func AccountOf(stateDir, spoolDir, url string, log *slog.Logger) (audit.State, e
 	if err := errors.Join(err, tree.Close()); err != nil {
 		return s, err
 	}
-	s.Retired, err = retired(stateDir, strings.TrimSuffix(url, "/")+"/")
+	s.Retired, err = retired(stateDir)
 	return s, err
 }
 
 // retired are the finished parts of the retained manifests, which the journal
 // need not have any more.
-func retired(stateDir, url string) ([]journal.Part, error) {
+func retired(stateDir string) ([]journal.Part, error) {
 	files, err := filepath.Glob(filepath.Join(stateDir, "manifests", "*.json"))
 	if err != nil {
 		return nil, err
@@ -83,7 +83,9 @@ func retired(stateDir, url string) ([]journal.Part, error) {
 			return nil, fmt.Errorf("manifest %s: %w", file, err)
 		}
 		for _, f := range m.Files {
-			parts = append(parts, retiredPart(f, url))
+			if f.State != deleted {
+				parts = append(parts, retiredPart(f))
+			}
 		}
 	}
 	return parts, nil
@@ -91,9 +93,9 @@ func retired(stateDir, url string) ([]journal.Part, error) {
 
 // retiredPart is a part as far as a manifest has it. It does not say how many
 // attempts there were, so none is one too many.
-func retiredPart(f PartStatus, url string) journal.Part {
+func retiredPart(f PartStatus) journal.Part {
 	return journal.Part{
-		ID: f.Part, Sink: strings.TrimPrefix(f.Sink, "/"), Bucket: f.Bucket, Key: strings.TrimPrefix(f.URL, url), Bytes: f.Bytes,
+		ID: f.Part, Sink: strings.TrimPrefix(f.Sink, "/"), Bucket: f.Bucket, Key: f.Key, Bytes: f.Bytes,
 		Records: f.Records, State: journal.Finished, Checkpoint: f.Checkpoint, Checksum: f.Checksum, Attempt: math.MaxUint32,
 	}
 }

@@ -26,6 +26,9 @@ const (
 	Unmount Trigger = "unmount" // as Now, in batch mode too
 )
 
+// takesAll says that the rolling policies are not asked.
+func (t Trigger) takesAll() bool { return t != Timer && t != Policy }
+
 // checkpoint is one checkpoint on its way.
 type checkpoint struct {
 	journal.Checkpoint

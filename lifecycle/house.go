@@ -55,7 +55,7 @@ func (in *Instance) rollSource(s *source, now time.Time) error {
 	if s.gone {
 		return nil
 	}
-	if s.writers > 0 || !s.proven || !s.observed.After(s.touched) {
+	if s.mayHaveGrown() {
 		if _, err := s.observe(now); err != nil {
 			return err
 		}

@@ -53,7 +53,10 @@ func (in *Instance) archive(done []*part, ended []journal.Checkpoint) {
 		if !p.File { // a file's part stays until its spool file is gone for good
 			in.garbage = append(in.garbage, journal.DropPart{ID: p.ID})
 		}
-		in.recent = append(in.recent, in.partStatusLocked(p))
+		known := func(r PartStatus) bool { return r.Part == p.ID }
+		if !slices.ContainsFunc(in.recent, known) { // a start finds it in a manifest too
+			in.recent = append(in.recent, in.partStatusLocked(p))
+		}
 	}
 	in.trimRecent()
 	for _, c := range ended {

@@ -365,6 +365,35 @@ func (in *Instance) recoverManifests() {
 // recoverCheckpoints ends those of which nothing is left committing, and
 // archives what the process before did not.
 func (in *Instance) recoverCheckpoints(r recovery, done []*part) error {
+	ended := in.endCheckpoints(r, done)
+	var records []journal.Record
+	for _, c := range ended {
+		records = append(records, c)
+	}
+	for _, c := range r.checkpoints {
+		if c.ID == in.lastID {
+			in.last = latest(in.last, c)
+		}
+	}
+	for _, c := range ended {
+		in.last = latest(in.last, c)
+	}
+	if err := in.write(in.journal.Write, records...); err != nil {
+		return fmt.Errorf("state directory %s: %w: %w", in.cfg.StateDir, ErrState, err)
+	}
+	for _, p := range done { // ended before, its manifest may have been lost
+		known := func(c journal.Checkpoint) bool { return c.ID == p.Checkpoint }
+		if c, ok := r.checkpoints[p.Checkpoint]; ok && !slices.ContainsFunc(ended, known) {
+			ended = append(ended, c)
+		}
+	}
+	in.archive(done, ended)
+	return nil
+}
+
+// endCheckpoints are the checkpoints that the process before prepared and of
+// which every part is finished, as they ended.
+func (in *Instance) endCheckpoints(r recovery, done []*part) []journal.Checkpoint {
 	open := map[uint64]bool{}
 	for _, p := range in.parts {
 		if p.State == journal.Committing {
@@ -373,48 +402,31 @@ func (in *Instance) recoverCheckpoints(r recovery, done []*part) error {
 	}
 	var ended []journal.Checkpoint
 	for _, c := range r.checkpoints {
-		if c.ID == in.lastID {
-			last := c
-			in.last = &last
-		}
-		if c.State != journal.Prepared && c.State != journal.Partial {
-			continue
-		}
-		if open[c.ID] {
+		switch {
+		case c.State != journal.Prepared && c.State != journal.Partial:
+		case open[c.ID]:
 			in.partial[c.ID] = c
-			continue
-		}
-		c.State = journal.Complete
-		if len(c.Failed) > 0 {
-			c.State = journal.Partial // parts that were declined, not left behind
-		}
-		ended = append(ended, c)
-	}
-	for i := range ended {
-		for _, p := range done {
-			if p.Checkpoint == ended[i].ID {
-				ended[i].Parts++
-				ended[i].Bytes += p.Bytes
-				ended[i].Records += p.Records
-			}
+		default:
+			ended = append(ended, endOf(c, done))
 		}
 	}
-	var records []journal.Record
-	for _, c := range ended {
-		records = append(records, c)
-		in.last = latest(in.last, c)
+	return ended
+}
+
+// endOf is a checkpoint with the parts that it finished and did not count.
+func endOf(c journal.Checkpoint, done []*part) journal.Checkpoint {
+	c.State = journal.Complete
+	if len(c.Failed) > 0 {
+		c.State = journal.Partial // parts that were declined, not left behind
 	}
-	for _, p := range done { // ended before, its manifest may have been lost
-		c := r.checkpoints[p.Checkpoint]
-		if !slices.ContainsFunc(ended, func(e journal.Checkpoint) bool { return e.ID == p.Checkpoint }) && c.ID > 0 {
-			ended = append(ended, c)
+	for _, p := range done {
+		if p.Checkpoint == c.ID {
+			c.Parts++
+			c.Bytes += p.Bytes
+			c.Records += p.Records
 		}
 	}
-	if err := in.write(in.journal.Write, records...); err != nil {
-		return fmt.Errorf("state directory %s: %w: %w", in.cfg.StateDir, ErrState, err)
-	}
-	in.archive(done, ended)
-	return nil
+	return c
 }
 
 func latest(a *journal.Checkpoint, b journal.Checkpoint) *journal.Checkpoint {

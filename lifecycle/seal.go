@@ -69,7 +69,7 @@ func (in *Instance) collectSource(s *source, t Trigger, now time.Time, h *harves
 }
 
 func (in *Instance) collectStream(s *source, t Trigger, now time.Time, h *harvest) error {
-	if s.writers > 0 || !s.proven || !s.observed.After(s.touched) {
+	if s.mayHaveGrown() {
 		if _, err := s.observe(now); err != nil {
 			return err
 		}
@@ -79,8 +79,7 @@ func (in *Instance) collectStream(s *source, t Trigger, now time.Time, h *harves
 	}
 	r := &reader{node: s.node}
 	defer r.Close()
-	everything := t != Timer && t != Policy || s.sink.Rolling.OnCheckpoint || s.sink.Format.Bulk
-	if everything {
+	if t.takesAll() || s.sink.Rolling.OnCheckpoint || s.sink.Format.Bulk {
 		if err := s.cut.sealAll(r); err != nil {
 			return err
 		}

@@ -131,6 +131,12 @@ func (s *source) observe(now time.Time) (grew bool, err error) {
 	return true, nil
 }
 
+// mayHaveGrown says that the last look at the size may be out of date: some
+// program writes, or did since. s.mu is held.
+func (s *source) mayHaveGrown() bool {
+	return s.writers > 0 || !s.proven || !s.observed.After(s.touched)
+}
+
 // arrival is when the newest bytes came: now, unless that is another bucket
 // than before. Then the file's mtime, which the kernel sets at each write,
 // decides, within the time since the last look: a program may have set it.

@@ -157,7 +157,7 @@ func withTargetAudit(ctx context.Context, arg string, place statePlace, fn func(
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	state, err := lifecycle.AccountOf(cfg.StateDir, cfg.SpoolDir, store.Properties().URL, log)
+	state, err := lifecycle.AccountOf(cfg.StateDir, cfg.SpoolDir, log)
 	if err != nil {
 		return fail(codeState, err)
 	}
