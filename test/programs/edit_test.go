@@ -51,7 +51,7 @@ func TestVim(t *testing.T) {
 	p.publishes(files{"part-3": "1\n2\nthree\n4\n1\n2\n3\n4\n"})
 	p.wantNoScratch()
 	// A new file, and one of the file sink.
-	p.run(`vim -u NONE -N -i NONE -es -c 'set directory=. swapfile' -c 'call setline(1, ["a", "b"])' -c 'wq' files/new </dev/null`)
+	p.run(`printf 'a\nb\n' > $SRC/ab; vim -u NONE -N -i NONE -es -c 'set directory=. swapfile' -c "r $SRC/ab" -c 'g/^$/d' -c 'wq' files/new </dev/null`)
 	p.run(`seq 1 4 > files/x; ` + vim("swapfile writebackup nobackup", "files/x"))
 	p.publishes(files{"files/new": "a\nb\n", "files/x": "1\n2\nthree\n4\n"})
 	p.wantNoScratch()
