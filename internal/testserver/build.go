@@ -2,6 +2,7 @@ package testserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -66,12 +67,12 @@ func (k Kind) Program(ctx context.Context) (string, error) {
 	return program, k.build(ctx, dir, program)
 }
 
-func (k Kind) build(ctx context.Context, dir, program string) error {
+func (k Kind) build(ctx context.Context, dir, program string) (err error) {
 	bin, err := os.MkdirTemp(dir, "build-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(bin)
+	defer func() { err = errors.Join(err, os.RemoveAll(bin)) }()
 	cmd := exec.CommandContext(ctx, "go", "install", k.Package+"@"+k.Version)
 	cmd.Dir = bin // outside of any module
 	cmd.Env = append(os.Environ(), "GOBIN="+bin, "GOFLAGS=-buildvcs=false", "CGO_ENABLED=0")

@@ -35,7 +35,7 @@ type Server struct {
 	args []string
 	env  []string
 	cmd  *exec.Cmd
-	done chan error
+	done chan struct{} // closed when it has ended
 	log  bytes.Buffer
 }
 
@@ -91,8 +91,12 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.cmd.Start(); err != nil {
 		return err
 	}
-	s.done = make(chan error, 1)
-	go func() { s.done <- s.cmd.Wait() }() // ends with the process, Stop waits for it
+	done, cmd := make(chan struct{}), s.cmd
+	s.done = done
+	go func() { // ends with the process, Stop waits for it
+		defer close(done)
+		_ = cmd.Wait() // how it ended is in its log
+	}()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -103,9 +107,8 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		select {
 		case <-tick.C:
-		case err := <-s.done:
-			s.done <- err
-			return fmt.Errorf("%s ended: %w\n%s", s.Kind.Name, errors.Join(err, errors.New("it was to serve")), last(s.log.String(), 2000))
+		case <-s.done:
+			return fmt.Errorf("%s ended:\n%s", s.Kind.Name, last(s.log.String(), 2000))
 		case <-ctx.Done():
 			return fmt.Errorf("%s does not answer: %w", s.Kind.Name, errors.Join(ctx.Err(), s.Stop()))
 		}
