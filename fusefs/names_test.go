@@ -219,6 +219,12 @@ func TestReservedNames(t *testing.T) {
 	wantErrno(t, "unlink in .sinkfs", os.Remove(m.path(".sinkfs/status")), syscall.EPERM)
 	must(t, os.WriteFile(m.path("a"), nil, 0o644))
 	wantErrno(t, "rename into .sinkfs", os.Rename(m.path("a"), m.path(".sinkfs/a")), syscall.EPERM)
+	must(t, os.MkdirAll(m.target+"/_sinkfs/uid", 0o755))
+	if got := entries(t, m.mnt); slices.Contains(got, "_sinkfs") {
+		t.Errorf("%v is listed", got)
+	}
+	_, err = os.Stat(m.path("_sinkfs"))
+	wantErrno(t, "stat of _sinkfs", err, syscall.ENOENT)
 	_, err = os.Create(m.path("caf\xe9"))
 	wantErrno(t, "a name that is not UTF-8", err, syscall.EILSEQ)
 }

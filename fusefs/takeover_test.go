@@ -105,7 +105,16 @@ func TestDirectoriesSurviveTheWorker(t *testing.T) {
 	m.replace()
 	fd, err := unix.Openat(int(wd.Fd()), "new.log", unix.O_CREAT|unix.O_WRONLY|unix.O_APPEND, 0o644)
 	must(t, err)
+	// It is one directory, whether the spool has it or not.
+	inside, err := wd.Stat()
+	must(t, err)
+	if byName, err := os.Stat(m.path("foreign/sub")); err != nil || !os.SameFile(inside, byName) {
+		t.Errorf("the directory is another one by its name: %v", err)
+	}
 	m.replace()
+	if byName, err := os.Stat(m.path("foreign/sub")); err != nil || !os.SameFile(inside, byName) {
+		t.Errorf("the directory is another one for the next worker: %v", err)
+	}
 	_, err = unix.Write(fd, []byte("line\n"))
 	must(t, err)
 	must(t, unix.Close(fd))
