@@ -115,6 +115,9 @@ func Open(_ context.Context, o Options) (*Store, error) {
 	return s, nil
 }
 
+// Check says what is wrong with options before anything is opened.
+func Check(o Options) error { return o.complete() }
+
 func (s *Store) url() string {
 	return strings.TrimSuffix("oss://"+s.options.Bucket+"/"+s.options.Prefix, "/")
 }

@@ -25,6 +25,7 @@ func (c *Config) complete() error {
 	c.completePaths(&errs)
 	c.completeSinks(&errs)
 	c.completeS3(&errs)
+	c.completeOSS(&errs)
 	c.positive(&errs, "source_ttl", c.SourceTTL)
 	c.positive(&errs, "checkpoint.timeout", c.Checkpoint.Timeout)
 	c.positive(&errs, "checkpoint.commit_timeout", c.Checkpoint.CommitTimeout)

@@ -101,10 +101,26 @@ type S3 struct {
 	Connections   int    `yaml:"connections" doc:"connections to the store at a time"`
 }
 
-// OSS is how an Alibaba Cloud OSS store is reached.
+// OSS is how a bucket of Alibaba Cloud OSS is reached, and what objects in it
+// are like.
 type OSS struct {
-	Endpoint   string `yaml:"endpoint" doc:"endpoint of the bucket"`
-	Region     string `yaml:"region" doc:"region of the bucket"`
-	Accelerate bool   `yaml:"accelerate" doc:"use the transfer acceleration endpoint"`
-	CNAME      bool   `yaml:"cname" doc:"endpoint is a domain of the bucket itself"`
+	Endpoint      string `yaml:"endpoint" doc:"host or URL, else it follows from the region"`
+	Region        string `yaml:"region" doc:"region of the bucket, as in cn-hangzhou; else it follows from the endpoint"`
+	Internal      bool   `yaml:"internal" doc:"use the region's endpoint within its network"`
+	Accelerate    bool   `yaml:"accelerate" doc:"use the transfer acceleration endpoint"`
+	CNAME         bool   `yaml:"cname" doc:"endpoint is a domain of the bucket itself"`
+	Signature     string `yaml:"signature" enum:"v4,v1" doc:"version of the signature"`
+	Profile       string `yaml:"profile" doc:"profile of the files of the Alibaba Cloud CLI and SDKs, else the environment, RRSA, these files and the role of the instance are tried"`
+	ECSRole       string `yaml:"ecs_role" doc:"RAM role of this ECS instance, instead of them"`
+	RoleARN       string `yaml:"role_arn" doc:"role to assume with the credentials found"`
+	SSE           string `yaml:"sse" enum:",AES256,KMS,SM4" doc:"encryption by the store, else as the bucket is configured"`
+	KMSKey        string `yaml:"kms_key" doc:"id of the key of KMS"`
+	StorageClass  string `yaml:"storage_class" doc:"storage class of objects, else that of the bucket"`
+	Tags          string `yaml:"tags" doc:"tags of every object, as a=b&c=d"`
+	RequesterPays bool   `yaml:"requester_pays" doc:"agree to pay for requests"`
+	Proxy         string `yaml:"proxy" doc:"URL of an HTTP proxy, else that of the environment"`
+	CAFile        string `yaml:"ca_file" doc:"PEM file of certificates to trust besides the system's"`
+	PartSize      Size   `yaml:"part_size" doc:"part of a multipart upload; grows for large objects"`
+	PartMemory    Size   `yaml:"part_memory" doc:"bound of all parts in flight together"`
+	Connections   int    `yaml:"connections" doc:"connections to the store at a time"`
 }

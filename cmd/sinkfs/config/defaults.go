@@ -21,7 +21,10 @@ func defaults() *Config {
 			AlarmAfter:    Duration(3 * time.Minute),
 		},
 		Control: Control{Mode: 0o600},
-		Store:   Store{S3: S3{Checksum: "crc32c", PartSize: 8 << 20, PartMemory: 48 << 20, Connections: 32}},
+		Store: Store{
+			S3:  S3{Checksum: "crc32c", PartSize: 8 << 20, PartMemory: 48 << 20, Connections: 32},
+			OSS: OSS{Signature: "v4", PartSize: 8 << 20, PartMemory: 48 << 20, Connections: 32},
+		},
 	}
 }
 

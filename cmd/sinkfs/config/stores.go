@@ -5,14 +5,19 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"strings"
 
 	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/backend/local"
+	"github.com/sinkfs/sinkfs/backend/oss"
 	"github.com/sinkfs/sinkfs/backend/s3"
 )
 
-// minPart is the smallest part that S3 takes.
-const minPart = 5 << 20
+// The smallest parts that S3 and OSS take.
+const (
+	minPartS3  = 5 << 20
+	minPartOSS = 100 << 10
+)
 
 // OpenStore opens the store of the target. A store that this program lacks is
 // ErrNotBuilt; the other errors are the driver's. Only Check goes to a store
@@ -27,8 +32,10 @@ func OpenStore(ctx context.Context, c *Config, log *slog.Logger) (backend.Store,
 		return local.Open(t.Path, log)
 	case "s3":
 		return s3.Open(ctx, c.Store.S3.options(t, log))
+	case "oss":
+		return oss.Open(ctx, c.Store.OSS.options(t, log))
 	}
-	return nil, fmt.Errorf("target %v: stores at %s:// are %w of sinkfs, use a local directory or s3://", t, t.Scheme, ErrNotBuilt)
+	return nil, fmt.Errorf("target %v: stores at %s:// are %w of sinkfs, use a local directory, s3:// or oss://", t, t.Scheme, ErrNotBuilt)
 }
 
 func (o S3) options(t Target, log *slog.Logger) s3.Options {
@@ -49,20 +56,69 @@ func (c *Config) completeS3(errs *Errors) {
 	c.checkURL(errs, at+"endpoint", o.Endpoint)
 	c.checkURL(errs, at+"proxy", o.Proxy)
 	o.CAFile = c.absolute(errs, at+"ca_file", o.CAFile)
-	if _, err := url.ParseQuery(o.Tags); err != nil {
-		errs.at(c.origin, at+"tags", "%q are no tags, write for example team=logs&env=prod", o.Tags)
-	}
+	c.checkTags(errs, at+"tags", o.Tags)
 	if o.KMSKey != "" && o.SSE != "aws:kms" && o.SSE != "aws:kms:dsse" {
 		errs.at(c.origin, at+"kms_key", "only sse: aws:kms has a key, write it beside it")
 	}
-	if o.PartSize < minPart {
+	if o.PartSize < minPartS3 {
 		errs.at(c.origin, at+"part_size", "%v is too small, S3 takes parts from 5MiB", o.PartSize)
 	}
-	if o.PartMemory < 2*o.PartSize {
-		errs.at(c.origin, at+"part_memory", "%v does not hold two parts of %v", o.PartMemory, o.PartSize)
+	c.checkMemory(errs, at, o.PartSize, o.PartMemory, o.Connections)
+}
+
+func (o OSS) options(t Target, log *slog.Logger) oss.Options {
+	return oss.Options{
+		Bucket: t.Host, Prefix: t.Path,
+		Endpoint: o.Endpoint, Region: o.Region, Internal: o.Internal, Accelerate: o.Accelerate, CNAME: o.CNAME, Signature: o.Signature,
+		Profile: o.Profile, ECSRole: o.ECSRole, RoleARN: o.RoleARN,
+		SSE: o.SSE, KMSKey: o.KMSKey, StorageClass: o.StorageClass, Tags: o.Tags, RequesterPays: o.RequesterPays,
+		Proxy: o.Proxy, CAFile: o.CAFile,
+		PartSize: int64(o.PartSize), Memory: int64(o.PartMemory), Connections: o.Connections,
+		Log: log,
 	}
-	if o.Connections < 1 {
-		errs.at(c.origin, at+"connections", "%d is too few, write at least 1", o.Connections)
+}
+
+// completeOSS checks what a single value cannot show. What the endpoint and
+// the region say together is the driver's to judge.
+func (c *Config) completeOSS(errs *Errors) {
+	o, at := &c.Store.OSS, "store.oss."
+	if strings.Contains(o.Endpoint, "://") {
+		c.checkURL(errs, at+"endpoint", o.Endpoint)
+	} else if strings.ContainsAny(o.Endpoint, "/@") {
+		// The text does not repeat what may be a secret.
+		errs.at(c.origin, at+"endpoint", "it is not a host or URL, write for example oss-cn-hangzhou.aliyuncs.com")
+	}
+	c.checkURL(errs, at+"proxy", o.Proxy)
+	o.CAFile = c.absolute(errs, at+"ca_file", o.CAFile)
+	c.checkTags(errs, at+"tags", o.Tags)
+	if o.KMSKey != "" && o.SSE != "KMS" {
+		errs.at(c.origin, at+"kms_key", "only sse: KMS has a key, write it beside it")
+	}
+	if o.PartSize < minPartOSS {
+		errs.at(c.origin, at+"part_size", "%v is too small, OSS takes parts from 100KiB", o.PartSize)
+	}
+	c.checkMemory(errs, at, o.PartSize, o.PartMemory, o.Connections)
+	t, err := ParseTarget(c.Target)
+	if err != nil || t.Scheme != "oss" || len(*errs) > 0 {
+		return
+	}
+	if err := oss.Check(o.options(t, nil)); err != nil {
+		errs.at(c.origin, "target", "%v", err)
+	}
+}
+
+func (c *Config) checkTags(errs *Errors, key, tags string) {
+	if _, err := url.ParseQuery(tags); err != nil {
+		errs.at(c.origin, key, "%q are no tags, write for example team=logs&env=prod", tags)
+	}
+}
+
+func (c *Config) checkMemory(errs *Errors, at string, part, memory Size, connections int) {
+	if memory < 2*part {
+		errs.at(c.origin, at+"part_memory", "%v does not hold two parts of %v", memory, part)
+	}
+	if connections < 1 {
+		errs.at(c.origin, at+"connections", "%d is too few, write at least 1", connections)
 	}
 }
 

@@ -42,3 +42,41 @@ func TestOpenS3(t *testing.T) {
 		t.Errorf("got %+v", p)
 	}
 }
+
+func TestOSSKeys(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"endpoint: https://key:hunter2@oss-cn-hangzhou.aliyuncs.com", "secrets come from the environment"},
+		{"endpoint: key:hunter2@oss-cn-hangzhou.aliyuncs.com", "not a host or URL"},
+		{"tags: 'a;b'", "write for example team=logs&env=prod"},
+		{"sse: rot13", "AES256"},
+		{"kms_key: x", "sse: KMS"},
+		{"signature: v2", "v4"},
+		{"part_size: 64KiB", "from 100KiB"},
+		{"part_memory: 8MiB", "does not hold two parts of 8MiB"},
+		{"connections: 0", "at least 1"},
+	} {
+		_, err := load(t, "target: oss://logs\nstore:\n  oss:\n    "+tt.text+"\n")
+		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), ":4:") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: got %v, want line 4 and %q", tt.text, err, tt.want)
+		}
+	}
+}
+
+func TestOpenOSS(t *testing.T) {
+	_, err := load(t, "target: oss://logs/prod\n")
+	if err == nil || !strings.Contains(err.Error(), "store.oss.region") {
+		t.Errorf("without a region: got %v, want it named", err)
+	}
+	c, err := load(t, "target: oss://logs/prod/\nstore: {oss: {region: cn-hangzhou, internal: true}}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := config.OpenStore(t.Context(), c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := s.Properties()
+	if p.URL != "oss://logs/prod" || p.Identity != "oss://logs/prod" || p.Local || p.StageAbove != 16<<20 {
+		t.Errorf("got %+v", p)
+	}
+}
