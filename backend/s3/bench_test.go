@@ -30,12 +30,13 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// perCPU reports megabytes for a second of CPU.
-func perCPU(b *testing.B, run func(), bytes int64) {
+// perCPU reports megabytes for a second of CPU; each loop of run is of size.
+func perCPU(b *testing.B, size int64, run func()) {
 	b.Helper()
+	b.SetBytes(size)
 	before := cpu(b)
 	run()
-	b.ReportMetric(float64(bytes)/1e6/(cpu(b)-before).Seconds(), "MB/cpu-s")
+	b.ReportMetric(float64(size)*float64(b.N)/1e6/(cpu(b)-before).Seconds(), "MB/cpu-s")
 }
 
 func BenchmarkShip(b *testing.B) {
@@ -65,8 +66,7 @@ func BenchmarkShip(b *testing.B) {
 	var n atomic.Int64
 	key := func() backend.Key { return backend.Key(fmt.Sprintf("d/part-%d", n.Add(1))) }
 	b.Run("staged", func(b *testing.B) {
-		b.SetBytes(size)
-		perCPU(b, func() {
+		perCPU(b, size, func() {
 			for b.Loop() {
 				st, err := s.Stage(b.Context(), backend.Object{Key: key(), Size: size, Open: opener(0, size)})
 				if err != nil {
@@ -76,12 +76,11 @@ func BenchmarkShip(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-		}, int64(b.N)*size)
+		})
 	})
 	b.Run("put 8 MiB", func(b *testing.B) {
 		const part = 8 << 20
-		b.SetBytes(size)
-		perCPU(b, func() {
+		perCPU(b, size, func() {
 			for b.Loop() {
 				var g errgroup.Group
 				g.SetLimit(4)
@@ -95,13 +94,12 @@ func BenchmarkShip(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-		}, int64(b.N)*size)
+		})
 	})
 	b.Run("SDK alone 8 MiB", func(b *testing.B) {
 		const part = 8 << 20
 		client := other(server.URL)
-		b.SetBytes(size)
-		perCPU(b, func() {
+		perCPU(b, size, func() {
 			for b.Loop() {
 				var g errgroup.Group
 				g.SetLimit(4)
@@ -125,6 +123,6 @@ func BenchmarkShip(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-		}, int64(b.N)*size)
+		})
 	})
 }
