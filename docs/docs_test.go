@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-var documents = []string{"../README.md", "../CONTRIBUTING.md", "../CHANGELOG.md", "ARCHITECTURE.md", "PERFORMANCE.md", "S3.md", "SEMANTICS.md"}
+var documents = []string{"../README.md", "../CONTRIBUTING.md", "../CHANGELOG.md", "ARCHITECTURE.md", "OSS.md", "PERFORMANCE.md", "S3.md", "SEMANTICS.md"}
 
 // tests are the names of all tests of the project.
 func tests(t *testing.T) map[string]bool {
