@@ -61,6 +61,7 @@ func TestOptions(t *testing.T) {
 		{oss.Options{}, "store.oss.region"},
 		{oss.Options{CNAME: true, Region: "cn-test"}, "the bucket's own domain"},
 		{oss.Options{Accelerate: true}, "store.oss.region"},
+		{oss.Options{Internal: true, Region: "cn-test", Endpoint: "oss-cn-test.aliyuncs.com"}, "leave it away"},
 		{oss.Options{Accelerate: true, Internal: true, Region: "cn-test"}, "one of them"},
 		{oss.Options{Endpoint: "a-bucket.oss-cn-test.aliyuncs.com"}, "write oss-cn-test.aliyuncs.com"},
 		{oss.Options{Endpoint: "https://key:hunter2@oss-cn-test.aliyuncs.com"}, "secrets come from"},
@@ -80,8 +81,11 @@ func TestOptions(t *testing.T) {
 		}
 	}
 	for _, o := range []oss.Options{
-		{Region: "cn-test"}, {Region: "cn-test", Internal: true}, {Region: "cn-test", Accelerate: true},
-		{Endpoint: "oss-ap-southeast-1-internal.aliyuncs.com"}, {Endpoint: "store.example.com", Signature: "v1"},
+		{Region: "cn-test"},
+		{Region: "cn-test", Internal: true},
+		{Region: "cn-test", Accelerate: true},
+		{Endpoint: "oss-ap-southeast-1-internal.aliyuncs.com"},
+		{Endpoint: "store.example.com", Signature: "v1"},
 	} {
 		o.Bucket = bucket
 		if _, err := oss.Open(t.Context(), o); err != nil {

@@ -165,20 +165,8 @@ var regional = regexp.MustCompile(`^oss-([a-z]+-[a-z0-9-]+?)(-internal)?\.aliyun
 // completeEndpoint finds the endpoint by the region or the region by the
 // endpoint.
 func (o *Options) completeEndpoint() error {
-	given := o.Endpoint != ""
-	switch {
-	case o.CNAME && !given:
-		return errors.New("with store.oss.cname the endpoint is the bucket's own domain, write it in store.oss.endpoint")
-	case o.Accelerate && (o.Internal || o.CNAME), o.Internal && o.CNAME:
-		return errors.New("accelerate, internal and cname are different ways to the bucket, set one of them")
-	case o.Accelerate && !given:
-		o.Endpoint = "oss-accelerate.aliyuncs.com"
-	case !given && o.Region == "":
-		return errors.New("set store.oss.region (cn-hangzhou) or store.oss.endpoint (oss-cn-hangzhou.aliyuncs.com)")
-	case !given && o.Internal:
-		o.Endpoint = "oss-" + o.Region + "-internal.aliyuncs.com"
-	case !given:
-		o.Endpoint = "oss-" + o.Region + ".aliyuncs.com"
+	if err := o.chooseEndpoint(); err != nil {
+		return err
 	}
 	if !strings.Contains(o.Endpoint, "://") {
 		o.Endpoint = "https://" + o.Endpoint // the SDK would take http
@@ -199,6 +187,29 @@ func (o *Options) completeEndpoint() error {
 		return fmt.Errorf("signature %q is not known, write v4 or v1", o.Signature)
 	case o.Signature == "v4" && o.Region == "":
 		return errors.New("signatures of version 4 name the region, set store.oss.region (cn-hangzhou)")
+	}
+	return nil
+}
+
+// chooseEndpoint sets the one that the other options mean.
+func (o *Options) chooseEndpoint() error {
+	switch {
+	case o.Accelerate && (o.Internal || o.CNAME), o.Internal && o.CNAME:
+		return errors.New("accelerate, internal and cname are different ways to the bucket, set one of them")
+	case o.Endpoint != "":
+		if o.Internal && !strings.Contains(o.Endpoint, "-internal.") || o.Accelerate && !strings.Contains(o.Endpoint, "accelerate") {
+			return errors.New("the endpoint is not the one that internal or accelerate stands for, leave it away and set store.oss.region")
+		}
+	case o.CNAME:
+		return errors.New("with store.oss.cname the endpoint is the bucket's own domain, write it in store.oss.endpoint")
+	case o.Accelerate:
+		o.Endpoint = "oss-accelerate.aliyuncs.com"
+	case o.Region == "":
+		return errors.New("set store.oss.region (cn-hangzhou) or store.oss.endpoint (oss-cn-hangzhou.aliyuncs.com)")
+	case o.Internal:
+		o.Endpoint = "oss-" + o.Region + "-internal.aliyuncs.com"
+	default:
+		o.Endpoint = "oss-" + o.Region + ".aliyuncs.com"
 	}
 	return nil
 }

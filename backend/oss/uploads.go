@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	aliyun "github.com/aliyun/aliyun-oss-go-sdk/oss"
@@ -20,8 +21,8 @@ func (s *Store) Uploads(ctx context.Context, under backend.Key, fn func(backend.
 		}
 	}
 	what := fmt.Sprintf("list the uploads of %q", string(under))
-	options := []aliyun.Option{aliyun.Prefix(s.full(under)), aliyun.MaxUploads(pageSize)}
-	for first := options; ; {
+	first := []aliyun.Option{aliyun.Prefix(s.full(under)), aliyun.MaxUploads(pageSize)}
+	for options := first; ; {
 		page, err := objects.Retry(ctx, func() (out aliyun.ListMultipartUploadResult, err error) {
 			_, err = s.call(ctx, what, func(common []aliyun.Option) (err error) {
 				out, err = s.bucket.ListMultipartUploads(common...)
@@ -44,7 +45,7 @@ func (s *Store) Uploads(ctx context.Context, under backend.Key, fn func(backend.
 		if !page.IsTruncated || page.NextKeyMarker == "" {
 			return nil
 		}
-		options = append(first[:len(first):len(first)], aliyun.KeyMarker(page.NextKeyMarker), aliyun.UploadIDMarker(page.NextUploadIDMarker))
+		options = append(slices.Clip(first), aliyun.KeyMarker(page.NextKeyMarker), aliyun.UploadIDMarker(page.NextUploadIDMarker))
 	}
 }
 

@@ -79,15 +79,8 @@ func (s *Server) list(c *call, b *bucket) *failure {
 	}
 	last := ""
 	for _, key := range b.keys() {
-		rest, below := strings.CutPrefix(key, prefix)
-		if !below || key <= after || delimiter != "" && strings.HasSuffix(after, delimiter) && after != prefix && strings.HasPrefix(key, after) {
-			continue
-		}
-		entry, isDir := key, false
-		if i := strings.Index(rest, delimiter); delimiter != "" && i >= 0 {
-			entry, isDir = prefix+rest[:i+len(delimiter)], true
-		}
-		if entry == last {
+		entry, isDir, wanted := entryOf(key, prefix, delimiter, after)
+		if !wanted || entry == last {
 			continue
 		}
 		if out.KeyCount == limit {
@@ -107,15 +100,39 @@ func (s *Server) list(c *call, b *bucket) *failure {
 	return nil
 }
 
-type uploads struct {
-	XMLName                           xml.Name `xml:"ListMultipartUploadsResult"`
-	Bucket, EncodingType, Prefix      string
-	NextKeyMarker, NextUploadIdMarker string
-	IsTruncated                       bool
-	Upload                            []uploadEntry
+// entryOf is what a key is in a listing: itself, or what it has in common with
+// its neighbours up to the delimiter.
+func entryOf(key, prefix, delimiter, after string) (entry string, isDir, wanted bool) {
+	rest, below := strings.CutPrefix(key, prefix)
+	if !below || key <= after {
+		return "", false, false
+	}
+	if delimiter == "" {
+		return key, false, true
+	}
+	if told := strings.HasSuffix(after, delimiter) && after != prefix; told && strings.HasPrefix(key, after) {
+		return "", false, false
+	}
+	if i := strings.Index(rest, delimiter); i >= 0 {
+		return prefix + rest[:i+len(delimiter)], true, true
+	}
+	return key, false, true
 }
 
-type uploadEntry struct{ Key, UploadId, Initiated string }
+type uploads struct {
+	XMLName                      xml.Name `xml:"ListMultipartUploadsResult"`
+	Bucket, EncodingType, Prefix string
+	NextKeyMarker                string
+	NextUploadIDMarker           string `xml:"NextUploadIdMarker"`
+	IsTruncated                  bool
+	Upload                       []uploadEntry
+}
+
+type uploadEntry struct {
+	Key       string
+	UploadID  string `xml:"UploadId"`
+	Initiated string
+}
 
 func (s *Server) listUploads(c *call, b *bucket) *failure {
 	q := c.r.URL.Query()
@@ -142,7 +159,7 @@ func (s *Server) listUploads(c *call, b *bucket) *failure {
 			break
 		}
 		out.Upload = append(out.Upload, uploadEntry{code(u.key), u.id, u.started.Format(time.RFC3339)})
-		out.NextKeyMarker, out.NextUploadIdMarker = code(u.key), u.id
+		out.NextKeyMarker, out.NextUploadIDMarker = code(u.key), u.id
 	}
 	answer(c, out)
 	return nil

@@ -55,9 +55,10 @@ func (s *Server) begin(c *call, b *bucket, key string) *failure {
 	u := &upload{id: fmt.Sprintf("%032X", s.ids), key: key, header: header, parts: map[int][]byte{}, started: c.now}
 	b.uploads[u.id] = u
 	answer(c, struct {
-		XMLName               xml.Name `xml:"InitiateMultipartUploadResult"`
-		Bucket, Key, UploadId string
-	}{Bucket: b.name, Key: key, UploadId: u.id})
+		XMLName     xml.Name `xml:"InitiateMultipartUploadResult"`
+		Bucket, Key string
+		UploadID    string `xml:"UploadId"`
+	}{Bucket: b.name, Key: key, UploadID: u.id})
 	return nil
 }
 
@@ -119,11 +120,12 @@ func listParts(c *call, b *bucket, u *upload) *failure {
 		ETag             string
 	}
 	out := struct {
-		XMLName               xml.Name `xml:"ListPartsResult"`
-		Bucket, Key, UploadId string
-		IsTruncated           bool
-		Part                  []part
-	}{Bucket: b.name, Key: escape(u.key), UploadId: u.id}
+		XMLName     xml.Name `xml:"ListPartsResult"`
+		Bucket, Key string
+		UploadID    string `xml:"UploadId"`
+		IsTruncated bool
+		Part        []part
+	}{Bucket: b.name, Key: escape(u.key), UploadID: u.id}
 	for n := 1; n <= maxParts; n++ {
 		if body, ok := u.parts[n]; ok {
 			out.Part = append(out.Part, part{n, len(body), etag(body)})

@@ -9,14 +9,14 @@ import (
 	"github.com/sinkfs/sinkfs/backend"
 )
 
+// What S3 and OSS take.
 const (
-	// MaxParts and MaxPart are what S3 and OSS take: parts of an upload, bytes
-	// of a part.
-	MaxParts = 10_000
-	MaxPart  = 5 << 30
-	// partTries bounds how often a part is sent before the upload is given up.
-	partTries = 5
+	MaxParts = 10_000  // parts of an upload
+	MaxPart  = 5 << 30 // bytes of a part
 )
+
+// partTries bounds how often a part is sent before the upload is given up.
+const partTries = 5
 
 // PartSize is that of an object's parts: the configured one while 10,000 of
 // them are enough.

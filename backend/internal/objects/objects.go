@@ -6,6 +6,7 @@ package objects
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -45,10 +46,7 @@ func InfoOf(o backend.Object) backend.Info {
 		i.ModTime = time.Now().UTC()
 	}
 	if len(o.Meta) > 0 {
-		i.Meta = make(backend.Meta, len(o.Meta))
-		for k, v := range o.Meta {
-			i.Meta[k] = v
-		}
+		i.Meta = maps.Clone(o.Meta)
 	}
 	return i
 }
