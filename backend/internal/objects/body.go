@@ -121,19 +121,31 @@ func ReadAll(o backend.Object) ([]byte, error) {
 	}
 	defer src.Close()
 	body := make([]byte, o.Size)
-	return body, readPart(src, body)
+	_, err = readPart(src, body, nil)
+	return body, err
 }
 
-// readPart fills the buffer; of an empty body it looks for the end.
-func readPart(src *Source, buf []byte) error {
-	if len(buf) > 0 {
-		_, err := io.ReadFull(src, buf)
-		return err
+// readPart fills the buffer and returns the checksum of what is in it, if that
+// is wanted, piece by piece while each is in the processor's cache; of an empty
+// body it looks for the end.
+func readPart(src *Source, buf []byte, of Sum) (sum uint64, err error) {
+	if len(buf) == 0 {
+		if _, err := src.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			return 0, err
+		}
+		return 0, nil
 	}
-	if _, err := src.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		return err
+	for rest := buf; len(rest) > 0; {
+		n, err := io.ReadFull(src, rest[:min(copyBuffer, len(rest))])
+		if err != nil {
+			return 0, err
+		}
+		if of != nil {
+			sum = of.Update(sum, rest[:n])
+		}
+		rest = rest[n:]
 	}
-	return nil
+	return sum, nil
 }
 
 // Sum is a checksum that can be put together from those of pieces.

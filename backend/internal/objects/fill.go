@@ -74,11 +74,11 @@ func (p *Parts) fillBuffers(ctx context.Context, g *errgroup.Group, src *Source)
 		if err != nil {
 			return 0, err
 		}
-		if err := readPart(src, buf); err != nil {
+		partSum, err := readPart(src, buf, p.Sum)
+		if err != nil {
 			p.Buffers.put(buf)
 			return 0, err
 		}
-		partSum := p.Sum.Update(0, buf)
 		sum = p.Sum.Combine(sum, partSum, n)
 		g.Go(func() error {
 			defer p.Buffers.put(buf)
