@@ -41,6 +41,7 @@ type daemonConfig struct {
 	AllowDelete    bool
 	TakeOver       bool
 	Supervise      bool
+	Tmpfs          bool // the state directory has a file system of its own
 	GID            *uint32
 	ControlMode    uint32
 }
@@ -258,6 +259,9 @@ func mount(t testing.TB, c daemonConfig) *mounted {
 		must(t, os.Mkdir(filepath.Join(dir, d), 0o755))
 	}
 	must(t, os.Mkdir(filepath.Join(dir, "state"), 0o700))
+	if c.Tmpfs {
+		must(t, unix.Mount("tmpfs", filepath.Join(dir, "state"), "tmpfs", 0, "size=512m,mode=700"))
+	}
 	text, err := json.Marshal(c)
 	must(t, err)
 	m.super = exec.Command("/proc/self/exe")
@@ -278,6 +282,11 @@ func (m *mounted) cleanup() {
 	_ = m.orders.Close()
 	if err := m.super.Wait(); err != nil {
 		m.t.Errorf("supervisor: %v", err)
+	}
+	if m.c.Tmpfs {
+		if err := unix.Unmount(filepath.Join(m.c.Dir, "state"), unix.MNT_DETACH); err != nil {
+			m.t.Error(err)
+		}
 	}
 	if err := os.RemoveAll(m.c.Dir); err != nil {
 		m.t.Error(err)

@@ -77,3 +77,32 @@ func TestManyHandles(t *testing.T) {
 	}
 	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &was))
 }
+
+// TestSpaceComesBack: the kernel holds a backing file until it is told, so a
+// removed spool file would keep its space. The second worker removes what the
+// first one registered.
+func TestSpaceComesBack(t *testing.T) {
+	for _, replaced := range []bool{false, true} {
+		t.Run(fmt.Sprintf("replaced=%v", replaced), func(t *testing.T) {
+			m := mount(t, daemonConfig{Passthrough: "on", Tmpfs: true})
+			used := func() int64 {
+				var st unix.Statfs_t
+				must(t, unix.Statfs(m.c.Dir+"/state", &st))
+				return int64(st.Blocks-st.Bfree) * st.Bsize
+			}
+			before := used()
+			must(t, os.MkdirAll(m.path("files"), 0o755))
+			must(t, os.WriteFile(m.path("files/big"), make([]byte, 64<<20), 0o644))
+			if got := used() - before; got < 60<<20 {
+				t.Fatalf("the spool took %d bytes", got)
+			}
+			if replaced {
+				m.replace()
+			}
+			eventually(t, "the space is free again", func() bool {
+				m.publish()
+				return used()-before < 30<<20
+			})
+		})
+	}
+}
