@@ -1,0 +1,200 @@
+package stores
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sinkfs/sinkfs/internal/faultproxy"
+	"github.com/sinkfs/sinkfs/internal/ossfake"
+	"github.com/sinkfs/sinkfs/internal/sinkfstest"
+)
+
+// mountOSS mounts a bucket of a new server, through a proxy that makes it
+// fail as told.
+func mountOSS(t *testing.T) (*ossfake.Server, *faultproxy.Proxy, *sinkfstest.Mount) {
+	t.Helper()
+	for k, v := range ossfake.Environ() {
+		t.Setenv(k, v)
+	}
+	server := ossfake.New(t, bucket)
+	proxy := faultproxy.New(t, server.URL)
+	m := sinkfstest.At(t, "oss://"+bucket+"/prod")
+	file := filepath.Join(t.TempDir(), "sinkfs.yaml")
+	text := fmt.Sprintf("store: {oss: {endpoint: %q, region: %s}}\ncheckpoint: {commit_timeout: 5s}\n", proxy.URL, ossfake.Region)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.Start("-c", file)
+	return server, proxy, m
+}
+
+// recordsOSS counts the lines of all objects.
+func recordsOSS(server *ossfake.Server) map[string]int {
+	records := map[string]int{}
+	for key, body := range server.Objects(bucket, "prod/") {
+		if strings.HasPrefix(key, "_sinkfs/") {
+			continue
+		}
+		for line := range strings.Lines(string(body)) {
+			records[strings.TrimSuffix(line, "\n")]++
+		}
+	}
+	return records
+}
+
+// collectOSS has fsck explain everything and gc remove what dead workers left.
+func collectOSS(t *testing.T, server *ossfake.Server, m *sinkfstest.Mount) {
+	t.Helper()
+	t.Logf("%d uploads of dead workers", server.Uploads(bucket))
+	for _, args := range [][]string{{"fsck", "--bodies", m.Point}, {"gc", "--delete", m.Point}, {"fsck", m.Point}} {
+		if r := sinkfstest.Run(t, args...); r.Code != 0 {
+			t.Errorf("%v ended with %d: %s%s", args, r.Code, r.Stdout, r.Stderr)
+		}
+	}
+	if n := server.Uploads(bucket); n != 0 {
+		t.Errorf("%d uploads are left behind gc", n)
+	}
+}
+
+func TestPublishOSS(t *testing.T) {
+	server, _, m := mountOSS(t)
+	large := bytes.Repeat([]byte("0123456789abcde\n"), 20<<16) // 20 MiB
+	write(t, m.Path("app.log"), []byte("hello\n"))
+	write(t, m.Path("large.gz"), large)
+	write(t, m.Path("small.gz"), []byte("small"))
+	if keys := server.Keys(bucket); len(keys) != 0 {
+		t.Errorf("%q are listed before the checkpoint", keys)
+	}
+	m.Publish()
+	got := server.Objects(bucket, "prod/")
+	if len(got) != 3 {
+		t.Errorf("%d objects, want 3", len(got))
+	}
+	for key, body := range got {
+		want := map[string][]byte{"large.gz": large, "small.gz": []byte("small")}[filepath.Base(key)]
+		if want == nil {
+			want = []byte("hello\n")
+		}
+		if seen, err := os.ReadFile(m.Path(key)); err != nil || !bytes.Equal(seen, want) || !bytes.Equal(body, want) {
+			t.Errorf("%s has %d bytes, in the mount %d, %v; want %d, or others", key, len(body), len(seen), err, len(want))
+		}
+	}
+	collectOSS(t, server, m)
+}
+
+// TestFaultsOSS has every call of a mount fail in every way, while it
+// publishes.
+func TestFaultsOSS(t *testing.T) {
+	server, proxy, m := mountOSS(t)
+	calls := []faultproxy.Call{faultproxy.Put, faultproxy.Begin, faultproxy.Part, faultproxy.Complete, faultproxy.Head, faultproxy.List}
+	lines := 0
+	for _, call := range calls {
+		for _, fault := range append(faultproxy.Faults(), faultproxy.ErrorIn200) {
+			name := fmt.Sprintf("%s-%s", call, fault)
+			body := []byte("file " + name)
+			if call == faultproxy.Begin || call == faultproxy.Part || call == faultproxy.Complete {
+				body = append(bytes.Repeat([]byte("0123456789abcde\n"), 17<<16), body...)
+			}
+			write(t, m.Path(name+".log"), []byte("line "+name+"\n"))
+			write(t, m.Path(name+".gz"), body)
+			lines++
+			proxy.Set(faultproxy.Rule{Call: call, Fault: fault, Count: 2})
+			r := sinkfstest.Run(t, "checkpoint", m.Point)
+			for try := 0; r.Code != 0 && try < 3; try++ { // a part that could not be staged goes to the next
+				r = sinkfstest.Run(t, "checkpoint", m.Point)
+			}
+			if r.Code != 0 {
+				t.Errorf("%s: checkpoint ended with %d: %s%s", name, r.Code, r.Stdout, r.Stderr)
+			}
+			proxy.Set()
+		}
+	}
+	t.Logf("%d cases of call and fault", lines)
+	got := recordsOSS(server)
+	if n := count(got, "line "); n != lines {
+		t.Errorf("%d lines are published, want %d once each", n, lines)
+	}
+	if n := count(got, "file "); n != lines {
+		t.Errorf("%d files are published, want %d once each", n, lines)
+	}
+	collectOSS(t, server, m)
+}
+
+// TestOutageOSS writes on while nothing gets to the store, and has it all
+// when it is back.
+func TestOutageOSS(t *testing.T) {
+	server, proxy, m := mountOSS(t)
+	write(t, m.Path("a.log"), []byte("before\n"))
+	m.Publish()
+	proxy.Set(faultproxy.Rule{Fault: faultproxy.DropBefore})
+	write(t, m.Path("b.log"), []byte("while down\n"))
+	if r := sinkfstest.Run(t, "checkpoint", "--timeout", "20s", m.Point); r.Code != 1 {
+		t.Errorf("checkpoint ended with %d: %s%s, want 1", r.Code, r.Stdout, r.Stderr)
+	}
+	if state, message := target(t, m); state != "down" || !strings.Contains(message, proxy.URL) {
+		t.Errorf("the target is %s: %s, want down and the endpoint", state, message)
+	}
+	proxy.Set()
+	m.Publish()
+	server.SetKey(ossfake.AccessKey, ossfake.Key{Secret: "another"})
+	write(t, m.Path("c.log"), []byte("while refused\n"))
+	if r := sinkfstest.Run(t, "checkpoint", "--timeout", "20s", m.Point); r.Code != 1 {
+		t.Errorf("checkpoint ended with %d: %s%s, want 1", r.Code, r.Stdout, r.Stderr)
+	}
+	if state, message := target(t, m); state != "refused" || !strings.Contains(message, "OSS_ACCESS_KEY_SECRET") {
+		t.Errorf("the target is %s: %s, want refused and the remedy", state, message)
+	}
+	server.SetKey(ossfake.AccessKey, ossfake.Key{Secret: ossfake.SecretKey})
+	m.Publish()
+	if got := recordsOSS(server); len(got) != 3 || got["while down"] != 1 || got["while refused"] != 1 {
+		t.Errorf("published are %v", got)
+	}
+}
+
+// TestKillWorkerOSS kills the worker 50 times, at any instant of a checkpoint
+// with parts of both kinds: every line is there once, and uploads of dead
+// workers are all that is left over.
+func TestKillWorkerOSS(t *testing.T) {
+	server, _, m := mountOSS(t)
+	server.SetLatency(2 * time.Millisecond)
+	const kills, small, large = 50, 200, 180_000 // lines of 100 bytes: the large ones are staged
+	f, err := os.OpenFile(m.Path("app.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	want := 0
+	for round := range kills {
+		lines := small
+		if round%5 == 0 {
+			lines = large
+		}
+		var text bytes.Buffer
+		for i := range lines {
+			fmt.Fprintf(&text, "round %02d line %06d %081d\n", round, i, i)
+		}
+		if _, err := f.Write(text.Bytes()); err != nil {
+			t.Fatalf("a writer noticed: %v", err)
+		}
+		want += lines
+		killWhile(t, m, rand.N(time.Duration(150+lines/300)*time.Millisecond), func() { sinkfstest.Run(t, "checkpoint", m.Point) })
+	}
+	m.Publish()
+	got := recordsOSS(server)
+	wrong := 0
+	for _, n := range got {
+		if n != 1 {
+			wrong++
+		}
+	}
+	if len(got) != want || wrong > 0 {
+		t.Errorf("%d lines are published, want %d; %d not once", len(got), want, wrong)
+	}
+	collectOSS(t, server, m)
+}
