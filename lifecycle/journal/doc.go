@@ -17,6 +17,9 @@
 //     records. Only the very last transaction after the anchor can go unnoticed
 //     when its bytes are damaged, as it cannot be told from one that a crash
 //     cut short.
+//   - A write asks for free space first, enough for what Badger does behind it.
+//     A disk that another writer fills within that time still kills the process
+//     (SIGBUS in a mapped file); what was written is there at the next Open.
 //
 // The directory holds db/ (Badger's), anchor, open (while Badger has the
 // database open), aside/ (copies from the last two openings, or from one that

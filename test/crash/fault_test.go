@@ -68,6 +68,7 @@ func injure(t *testing.T, binary string, p fault.Point, action string, n int, ma
 	l.Env = []string{fmt.Sprintf("%s=%s=%s@%d", fault.Env, p, action, n), fault.OnceEnv + "=" + once}
 	happened := func() bool { _, err := os.Lstat(once); return err == nil }
 
+	limit := yardstick(t.Context(), binary)
 	o, err := lane(t.Context(), l, harness.Few(l), func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, hitWithin)
 		defer cancel()
@@ -82,6 +83,7 @@ func injure(t *testing.T, binary string, p fault.Point, action string, n int, ma
 	if err != nil {
 		t.Error(err)
 	}
+	may.longest = limit()
 	o.check(t, may)
 	if p == fault.ReleaseDone && action == "kill" && err == nil {
 		punched(t, filepath.Join(l.State, "spool", "tree", "bulk.log"))
