@@ -158,9 +158,17 @@ func ofAnswer(answer aliyun.ServiceError) (objects.Meaning, string) {
 	}
 	said = strings.TrimSpace(fmt.Sprintf("%d %s", answer.StatusCode, said))
 	if answer.RequestID != "" {
-		said += " (request " + answer.RequestID + ")"
+		said += " (request " + answer.RequestID + ecOf(answer) + ")"
 	}
 	return m, said
+}
+
+// ecOf names what the vendor's help explains the error under.
+func ecOf(answer aliyun.ServiceError) string {
+	if answer.Ec == "" {
+		return ""
+	}
+	return ", EC " + answer.Ec
 }
 
 func ofStatus(status int, code string) objects.Meaning {
