@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,35 +20,6 @@ import (
 	"github.com/sinkfs/sinkfs/backend/oss"
 	"github.com/sinkfs/sinkfs/internal/ossfake"
 )
-
-const serveVariable = "SINKFS_TEST_SERVE_OSS"
-
-// TestMain is a server when told so: what a benchmark measures is the
-// client's work alone.
-func TestMain(m *testing.M) {
-	if os.Getenv(serveVariable) == "" {
-		os.Exit(m.Run())
-	}
-	if err := serve(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
-
-// serve says where it listens and ends with its input.
-func serve() error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	server := &http.Server{Handler: ossfake.Make(bucket), ReadHeaderTimeout: time.Minute}
-	go func() { _ = server.Serve(l) }() // says only that it was closed
-	fmt.Println("http://" + l.Addr().String())
-	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
-		return err
-	}
-	return server.Close()
-}
 
 func startServer(b *testing.B) string {
 	b.Helper()
