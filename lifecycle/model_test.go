@@ -55,7 +55,7 @@ type world struct {
 	before  mem.Hook
 	after   mem.Hook
 	next    int
-	open_   []*writer
+	writers []*writer
 	sources map[uint64]*written // by inode, live
 	records []string            // whole or torn, of all sources
 }
@@ -67,7 +67,6 @@ type writer struct {
 
 // written is the record that a source has not ended.
 type written struct {
-	name string
 	tail string
 	size int64
 }
@@ -112,7 +111,7 @@ func (w *world) start() {
 }
 
 func (w *world) close() {
-	for _, o := range w.open_ {
+	for _, o := range w.writers {
 		_ = o.f.Close()
 	}
 	if err := w.in.Close(); err != nil {
@@ -145,14 +144,14 @@ func (w *world) open(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.open_ = append(w.open_, &writer{a.Ino, f})
+	w.writers = append(w.writers, &writer{a.Ino, f})
 }
 
 func (w *world) someWriter(t *rapid.T) *writer {
-	if len(w.open_) == 0 {
+	if len(w.writers) == 0 {
 		t.Skip("nobody writes")
 	}
-	return rapid.SampledFrom(w.open_).Draw(t, "writer")
+	return rapid.SampledFrom(w.writers).Draw(t, "writer")
 }
 
 func (w *world) write(t *rapid.T) {
@@ -192,7 +191,7 @@ func (w *world) torn(s *written) {
 
 func (w *world) closeOne(t *rapid.T) {
 	o := w.someWriter(t)
-	w.open_ = slices.DeleteFunc(w.open_, func(x *writer) bool { return x == o })
+	w.writers = slices.DeleteFunc(w.writers, func(x *writer) bool { return x == o })
 	if err := o.f.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +200,7 @@ func (w *world) closeOne(t *rapid.T) {
 }
 
 func (w *world) writes(ino uint64) bool {
-	return slices.ContainsFunc(w.open_, func(o *writer) bool { return o.ino == ino })
+	return slices.ContainsFunc(w.writers, func(o *writer) bool { return o.ino == ino })
 }
 
 func (w *world) rename(t *rapid.T) {
@@ -285,7 +284,7 @@ func (w *world) restart(t *rapid.T) {
 		t.Fatal(err)
 	}
 	w.start()
-	for _, o := range w.open_ {
+	for _, o := range w.writers {
 		if err := w.in.Adopt(o.ino, Use{Write: true}); err != nil {
 			t.Fatal(err)
 		}
@@ -331,7 +330,7 @@ func (w *world) check(t *rapid.T) {
 			count[s.tail]++
 		}
 	}
-	for _, r := range w.published(t) {
+	for _, r := range w.published() {
 		if count[r]--; count[r] < 0 {
 			for _, p := range w.in.recent {
 				t.Logf("part %d of checkpoint %d: %s %v", p.Part, p.Checkpoint, p.Key, p.Sources)
@@ -341,7 +340,7 @@ func (w *world) check(t *rapid.T) {
 	}
 }
 
-func (w *world) published(t *rapid.T) []string {
+func (w *world) published() []string {
 	var out []string
 	walk(w.t, w.store, "", func(_ backend.Key, content string) {
 		for _, r := range strings.SplitAfter(content, "\n") {
@@ -354,7 +353,7 @@ func (w *world) published(t *rapid.T) []string {
 }
 
 func (w *world) compare(t *rapid.T, want []string) {
-	got := w.published(t)
+	got := w.published()
 	want = slices.Clone(want)
 	slices.Sort(got)
 	slices.Sort(want)
@@ -365,9 +364,9 @@ func (w *world) compare(t *rapid.T, want []string) {
 
 func (w *world) finish() {
 	w.before, w.after, w.failing = nil, nil, false
-	for len(w.open_) > 0 {
-		o := w.open_[0]
-		w.open_ = w.open_[1:]
+	for len(w.writers) > 0 {
+		o := w.writers[0]
+		w.writers = w.writers[1:]
 		_ = o.f.Close()
 		w.in.ReleaseFile(o.ino, Use{Write: true})
 	}
