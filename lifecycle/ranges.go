@@ -69,6 +69,15 @@ func (s rangeSet) prefix() int64 {
 	return s[0].Len
 }
 
+// end is the end of the last byte that the set holds.
+func (s rangeSet) end() int64 {
+	if len(s) == 0 {
+		return 0
+	}
+	last := s[len(s)-1]
+	return last.Off + last.Len
+}
+
 // bytes is how many bytes the set holds.
 func (s rangeSet) bytes() int64 {
 	var n int64

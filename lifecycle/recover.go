@@ -313,6 +313,9 @@ func (in *Instance) recoverSources(now time.Time) error {
 			s.touched = st.Ctime
 		}
 		if s.node.Kind() == spool.Stream {
+			if err := in.checkLength(s, st.Size); err != nil {
+				return err
+			}
 			in.punchAgain(s, st)
 			if err := s.restore(now); err != nil {
 				return fmt.Errorf("spool file %q: %w: %w", s.node.Path(), ErrState, err)
@@ -330,6 +333,22 @@ func (in *Instance) recoverSources(now time.Time) error {
 		in.follower.add(s, now, fastest)
 	}
 	return nil
+}
+
+// checkLength refuses a spool file that is shorter than what the journal knows
+// of it. Something cut it: what a program appends next would lie where the
+// journal has other bytes as sealed already, and would never be published.
+func (in *Instance) checkLength(s *source, size int64) error {
+	end := s.taken().end()
+	if size >= end {
+		return nil
+	}
+	remedy := "put the spool file back"
+	if s.sealed.end() <= size { // all that is missing is in the target
+		remedy += fmt.Sprintf(", or make it that long with 'truncate -s %d' if what it held beyond byte %d is lost", end, end)
+	}
+	return fmt.Errorf("state directory %s: the spool file of %q was cut: it has %d bytes, the journal knows %d: %s: %w",
+		in.cfg.StateDir, s.node.Path(), size, end, remedy, ErrState)
 }
 
 // punchAgain frees what the process before noted as released and did not come
