@@ -124,7 +124,9 @@ func checkPod(ctx context.Context, o oss.Options, dir string) error {
 		return err
 	}
 	err = with(map[string]string{
-		"ALIBABA_CLOUD_ROLE_ARN": "acs:ram::1:role/pod", "ALIBABA_CLOUD_OIDC_PROVIDER_ARN": "acs:ram::1:oidc-provider/ack", "ALIBABA_CLOUD_OIDC_TOKEN_FILE": token,
+		"ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true", // else its role would do
+		"ALIBABA_CLOUD_ROLE_ARN":              "acs:ram::1:role/pod", "ALIBABA_CLOUD_OIDC_PROVIDER_ARN": "acs:ram::1:oidc-provider/ack",
+		"ALIBABA_CLOUD_OIDC_TOKEN_FILE": token,
 	}, func() error { return check(ctx, "a pod", o) })
 	o.RoleARN = "acs:ram::1:role/sink"
 	return errors.Join(err, with(map[string]string{"OSS_ACCESS_KEY_ID": "user", "OSS_ACCESS_KEY_SECRET": "user-secret"}, func() error {
