@@ -1,0 +1,113 @@
+// Package model_test compares a mount of the real program with a small model
+// of it, call by call: random sequences of calls by several handles, what each
+// answers, and what each checkpoint publishes. The model is written from
+// docs/SEMANTICS.md and knows nothing of how the program works.
+package model_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/sinkfs/sinkfs/internal/testfs"
+	"github.com/sinkfs/sinkfs/test/harness"
+)
+
+// options are the flags of this test binary; the defaults fit go test ./...
+type options struct {
+	sequences int
+	short     int
+	runners   int
+}
+
+// given is what was said on the command line, before the tests run.
+var given options
+
+func TestMain(m *testing.M) {
+	flag.IntVar(&given.sequences, "model.sequences", 10_000, "sequences of calls, with passthrough and without")
+	flag.IntVar(&given.short, "model.short", 2_000, "sequences of calls with -short")
+	flag.IntVar(&given.runners, "model.runners", 100, "sequences at a time: all wait for each other's checkpoints")
+	flag.Parse()
+	if err := flag.Set("rapid.steps", "25"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(harness.Run(m))
+}
+
+const config = `checkpoint: {interval: 0s, retain: 1}
+sinks:
+  - path: /
+    bucket: {assigner: base-path}
+  - path: /files
+    kind: file
+`
+
+// TestMountAgainstModel: no call of a random sequence answers other than the
+// model, no checkpoint publishes anything else. One of ten sequences runs
+// where the kernel cannot append by itself.
+func TestMountAgainstModel(t *testing.T) {
+	total := given.sequences
+	if testing.Short() {
+		total = given.short * 2 // rapid halves
+	}
+	for how, part := range map[string]int{"auto": 9, "off": 1} {
+		t.Run("passthrough="+how, func(t *testing.T) {
+			run(t, place(t, how), total*part/10)
+		})
+	}
+}
+
+// place is a mount on memory: nothing here is about what a disk keeps.
+func place(t *testing.T, passthrough string) *harness.Lab {
+	t.Helper()
+	dir := testfs.New(t, testfs.Tmpfs, 4096)
+	l := harness.NewLab(t, harness.Binary(t, ""), dir)
+	file := filepath.Join(dir, "sinkfs.yaml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.Args = append(l.Args, "--config", file, "--passthrough", passthrough)
+	if err := l.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// run has several runners go through sequences, each in a directory of its
+// own. They meet at checkpoints only.
+func run(t *testing.T, l *harness.Lab, sequences int) {
+	t.Helper()
+	runners := min(given.runners, sequences)
+	if err := flag.Set("rapid.checks", strconv.Itoa((sequences+runners-1)/runners)); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	c := newCrew(l, runners)
+	var all sync.WaitGroup
+	for i := range runners {
+		all.Go(func() {
+			defer c.leave()
+			t.Run(strconv.Itoa(i), func(t *testing.T) {
+				rapid.Check(t, func(rt *rapid.T) { sequence(rt, c) })
+			})
+		})
+	}
+	all.Wait()
+	t.Logf("%d sequences, %d calls, %d checkpoints in %v", c.sequences.Load(), c.calls.Load(), c.checkpoints, time.Since(began))
+}
+
+// sequence is one sequence of calls and what must come of it.
+func sequence(rt *rapid.T, c *crew) {
+	w := newWorld(rt, c)
+	defer w.closeAll()
+	rt.Repeat(map[string]func(*rapid.T){"call": w.call})
+	w.end()
+}
