@@ -143,6 +143,7 @@ type audit struct {
 	known  *index
 	seen   map[uint64]backend.Key // parts of ours that are in the target
 	doubts []backend.Key          // looked wrong at first sight
+	staged []backend.Key          // objects of ours that were uploads once
 	totals map[Total]*Total       // by area and kind
 	report Report
 }

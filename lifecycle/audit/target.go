@@ -148,6 +148,9 @@ func (a *audit) explain(ctx context.Context, i backend.Info) (Row, error) {
 		r.Kind, r.Explanation = Other, l.String()
 	default:
 		r.Kind, r.Explanation = a.ours(i, l)
+		if i.Size > a.in.Store.Properties().StageAbove {
+			a.staged = append(a.staged, i.Key)
+		}
 	}
 	if !a.in.Bodies || r.Kind.problem() {
 		return r, nil

@@ -19,7 +19,7 @@ func (a *audit) uploads(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	found, err := listUploads(ctx, lister, a.known, a.in.Store.Properties().StageAbove)
+	found, err := a.listUploads(ctx, lister)
 	if err != nil || len(found) == 0 {
 		return err
 	}
@@ -40,18 +40,19 @@ func (a *audit) uploads(ctx context.Context) error {
 	return nil
 }
 
-// listUploads asks for all uploads, and for those of each key that was staged
-// at: some stores tell only what is asked for by its key.
-func listUploads(ctx context.Context, lister backend.UploadLister, known *index, stageAbove int64) ([]backend.Upload, error) {
-	keys := []backend.Key{""}
-	for _, p := range known.parts {
-		if p.Bytes > stageAbove {
+// listUploads asks for all uploads, and for those of each key that something
+// was staged at: some stores tell only what is asked for by its key.
+func (a *audit) listUploads(ctx context.Context, lister backend.UploadLister) ([]backend.Upload, error) {
+	keys := append([]backend.Key{""}, a.staged...)
+	for _, p := range a.known.parts {
+		if p.Bytes > a.in.Store.Properties().StageAbove {
 			keys = append(keys, backend.Key(p.Key))
 		}
 	}
+	slices.Sort(keys)
 	var found []backend.Upload
 	seen := map[string]bool{}
-	for _, k := range keys {
+	for _, k := range slices.Compact(keys) {
 		if err := lister.Uploads(ctx, k, func(u backend.Upload) error {
 			if id := string(u.Key) + "\x00" + u.ID; !seen[id] {
 				seen[id] = true

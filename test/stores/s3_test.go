@@ -305,7 +305,7 @@ func TestKillWorker(t *testing.T) {
 	each(t, func(t *testing.T, s store) {
 		m := sinkfstest.At(t, "s3://"+bucket+"/prod")
 		m.Start(s.config(t)...)
-		const kills, lines = 6, 300_000 // of 60 bytes: each part is staged
+		const kills, lines = 12, 300_000 // of 60 bytes: each part is staged, and the first are no longer in the journal
 		f, err := os.OpenFile(m.Path("app.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
 		if err != nil {
 			t.Fatal(err)
