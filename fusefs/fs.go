@@ -131,8 +131,10 @@ func (f *FS) MountOptions() *fuse.MountOptions {
 		// security.capability first. Never CAP_ATOMIC_O_TRUNC: writers run on
 		// during OPEN, and a base would land inside a write.
 		ExtraCapabilities: fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_READDIRPLUS_AUTO,
-		Logger:            slog.NewLogLogger(f.log.Handler(), slog.LevelWarn),
-		PanicHandler:      f.panicked,
+		// A read of MaxWrite bytes does not fit into a pipe with its header.
+		DisableSplice: true,
+		Logger:        slog.NewLogLogger(f.log.Handler(), slog.LevelWarn),
+		PanicHandler:  f.panicked,
 	}
 }
 
