@@ -134,14 +134,18 @@ func checkPod(ctx context.Context, o oss.Options, dir string) error {
 	}))
 }
 
+// with runs something with variables that are not set otherwise.
 func with(variables map[string]string, run func() error) error {
 	for k, v := range variables {
 		if err := os.Setenv(k, v); err != nil {
 			return err
 		}
-		defer os.Unsetenv(k)
 	}
-	return run()
+	errs := []error{run()}
+	for k := range variables {
+		errs = append(errs, os.Unsetenv(k))
+	}
+	return errors.Join(errs...)
 }
 
 // sts is the service that gives out temporary keys.

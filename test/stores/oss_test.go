@@ -157,13 +157,52 @@ func TestOutageOSS(t *testing.T) {
 	}
 }
 
-// TestKillWorkerOSS kills the worker 50 times, at any instant of a checkpoint
+// TestMountErrorsOSS has a target that was never reached be an error, which
+// says what to do.
+func TestMountErrorsOSS(t *testing.T) {
+	for k, v := range ossfake.Environ() {
+		t.Setenv(k, v)
+	}
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("ALIBABA_CLOUD_ECS_METADATA_DISABLED", "true")
+	server := ossfake.New(t, bucket)
+	sinkfstest.Program(t) // built before the time counts
+	for _, tt := range []struct {
+		name, target, endpoint, region string
+		key                            string
+		want                           []string
+	}{
+		{"nobody there", "oss://logs/prod", "http://127.0.0.1:1", ossfake.Region, ossfake.AccessKey, []string{"127.0.0.1:1", "nothing listens there"}},
+		{"no bucket", "oss://other/prod", server.URL, ossfake.Region, ossfake.AccessKey, []string{"make it, or correct the target"}},
+		{"another region", "oss://logs/prod", server.URL, "cn-elsewhere", ossfake.AccessKey, []string{"store.oss.region"}},
+		{"no key", "oss://logs/prod", server.URL, ossfake.Region, "", []string{"OSS_ACCESS_KEY_ID"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv("OSS_ACCESS_KEY_ID", tt.key)
+			t.Setenv("SINKFS_STORE_OSS_ENDPOINT", tt.endpoint)
+			t.Setenv("SINKFS_STORE_OSS_REGION", tt.region)
+			m := sinkfstest.At(t, tt.target)
+			start := time.Now()
+			r := sinkfstest.Run(t, "mount", "-b", "--state-dir", m.State, m.Target, m.Point)
+			if r.Code != 7 || time.Since(start) > 20*time.Second {
+				t.Errorf("mount ended with %d after %v: %s, want 7", r.Code, time.Since(start), r.Stderr)
+			}
+			for _, w := range tt.want {
+				if !strings.Contains(r.Stderr, w) {
+					t.Errorf("mount says %s, want %q in it", r.Stderr, w)
+				}
+			}
+		})
+	}
+}
+
+// TestKillWorkerOSS kills the worker many times, at any instant of a checkpoint
 // with parts of both kinds: every line is there once, and uploads of dead
 // workers are all that is left over.
 func TestKillWorkerOSS(t *testing.T) {
 	server, _, m := mountOSS(t)
 	server.SetLatency(2 * time.Millisecond)
-	const kills, small, large = 50, 200, 180_000 // lines of 100 bytes: the large ones are staged
+	const small, large = 200, 180_000 // lines of 100 bytes: the large ones are staged
 	f, err := os.OpenFile(m.Path("app.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
 	if err != nil {
 		t.Fatal(err)
@@ -172,7 +211,7 @@ func TestKillWorkerOSS(t *testing.T) {
 	want := 0
 	for round := range kills {
 		lines := small
-		if round%5 == 0 {
+		if round%(kills/10) == 0 {
 			lines = large
 		}
 		var text bytes.Buffer
