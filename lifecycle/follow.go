@@ -32,6 +32,21 @@ func newFollower() *follower { return &follower{wake: make(chan struct{}, 1)} }
 func (f *follower) add(s *source, now time.Time, d time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.schedule(s, now, d)
+}
+
+// again has s looked at once more, sooner while it grows.
+func (f *follower) again(s *source, now time.Time, grew bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if grew {
+		f.schedule(s, now, max(s.pace/2, fastest))
+	} else {
+		f.schedule(s, now, min(s.pace*3/2, slowest))
+	}
+}
+
+func (f *follower) schedule(s *source, now time.Time, d time.Duration) {
 	s.pace = min(max(d, fastest), slowest)
 	at := now.Add(d)
 	switch {
@@ -117,11 +132,7 @@ func (in *Instance) observeDue(s *source) (over bool) {
 	if in.idle(s) && s.observed.After(s.touched) {
 		return s.node.Unlinked() && s.unfinished() == 0
 	}
-	pace := min(s.pace*3/2, slowest)
-	if grew {
-		pace = max(s.pace/2, fastest)
-	}
-	in.follower.add(s, now, pace)
+	in.follower.again(s, now, grew)
 	return false
 }
 

@@ -1,0 +1,106 @@
+package lifecycle
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sinkfs/sinkfs/lifecycle/journal"
+)
+
+// recoverManifests takes up what the manifests of the process before tell.
+func (in *Instance) recoverManifests() {
+	entries, err := os.ReadDir(filepath.Join(in.cfg.StateDir, "manifests"))
+	if err != nil {
+		return // it was just made
+	}
+	for _, e := range entries {
+		if id, err := strconv.ParseUint(strings.TrimSuffix(e.Name(), ".json"), 10, 64); err == nil {
+			in.retained = append(in.retained, id)
+		}
+	}
+	slices.Sort(in.retained)
+	for _, id := range in.retained {
+		if m, err := in.Manifest(id); err == nil {
+			in.recent = append(in.recent, m.Files...)
+		}
+	}
+	in.trimRecent()
+}
+
+// recoverCheckpoints ends those of which nothing is left committing, and
+// archives what the process before did not.
+func (in *Instance) recoverCheckpoints(r recovery, done []*part) error {
+	ended := in.endCheckpoints(r, done)
+	var records []journal.Record
+	for _, c := range ended {
+		records = append(records, c)
+	}
+	for _, c := range r.checkpoints {
+		if c.ID == in.lastID {
+			in.last = latest(in.last, c)
+		}
+	}
+	for _, c := range ended {
+		in.last = latest(in.last, c)
+	}
+	if err := in.write(in.journal.Write, records...); err != nil {
+		return fmt.Errorf("state directory %s: %w: %w", in.cfg.StateDir, ErrState, err)
+	}
+	for _, p := range done { // ended before, its manifest may have been lost
+		known := func(c journal.Checkpoint) bool { return c.ID == p.Checkpoint }
+		if c, ok := r.checkpoints[p.Checkpoint]; ok && !slices.ContainsFunc(ended, known) {
+			ended = append(ended, c)
+		}
+	}
+	in.archive(done, ended)
+	return nil
+}
+
+// endCheckpoints are the checkpoints that the process before prepared and of
+// which every part is finished, as they ended.
+func (in *Instance) endCheckpoints(r recovery, done []*part) []journal.Checkpoint {
+	open := map[uint64]bool{}
+	for _, p := range in.parts {
+		if p.State == journal.Committing {
+			open[p.Checkpoint] = true
+		}
+	}
+	var ended []journal.Checkpoint
+	for _, c := range r.checkpoints {
+		switch {
+		case c.State != journal.Prepared && c.State != journal.Partial:
+		case open[c.ID]:
+			in.partial[c.ID] = c
+		default:
+			ended = append(ended, endOf(c, done))
+		}
+	}
+	return ended
+}
+
+// endOf is a checkpoint with the parts that it finished and did not count.
+func endOf(c journal.Checkpoint, done []*part) journal.Checkpoint {
+	c.State = journal.Complete
+	if len(c.Failed) > 0 {
+		c.State = journal.Partial // parts that were declined, not left behind
+	}
+	for _, p := range done {
+		if p.Checkpoint == c.ID {
+			c.Parts++
+			c.Bytes += p.Bytes
+			c.Records += p.Records
+		}
+	}
+	return c
+}
+
+func latest(a *journal.Checkpoint, b journal.Checkpoint) *journal.Checkpoint {
+	if a == nil || b.ID >= a.ID {
+		return &b
+	}
+	return a
+}
