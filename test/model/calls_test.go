@@ -85,7 +85,12 @@ func again(call func() error) syscall.Errno {
 
 // want compares the answer of a call.
 func (w *world) want(want, got syscall.Errno, format string, args ...any) {
-	w.rt.Logf("%s: %v", fmt.Sprintf(format, args...), got)
+	call, _, _ := strings.Cut(format, " ")
+	if call == "%s" {
+		call = fmt.Sprint(args[0])
+	}
+	w.crew.answered(call + " " + name(got))
+	w.rt.Logf("%s: %v", fmt.Sprintf(format, args...), name(got))
 	if got != want {
 		w.rt.Fatalf("%s: %v, want %v", fmt.Sprintf(format, args...), name(got), name(want))
 	}
@@ -277,7 +282,8 @@ func (w *world) pread() {
 }
 
 func (w *world) wantBytes(want, got []byte, wantErrno, errno syscall.Errno, what string) {
-	w.want(wantErrno, errno, "%s", what)
+	call, rest, _ := strings.Cut(what, " ")
+	w.want(wantErrno, errno, "%s %s", call, rest)
 	if errno == 0 && !bytes.Equal(want, got) {
 		w.rt.Fatalf("%s: %q, want %q", what, got, want)
 	}
@@ -332,7 +338,7 @@ func (w *world) closeOne(h *handle) {
 func (w *world) meet() {
 	for i := 0; i < len(w.handles); {
 		h := w.handles[i]
-		if n := h.node; h.writes() && n.flushed && (n.kind == file || n.kind == stream && n.begun < len(n.data)) {
+		if n := h.node; h.writes() && n.flushed && (n.kind != stream || n.begun < len(n.data)) {
 			w.closeOne(h)
 			i = 0
 			continue
@@ -340,7 +346,4 @@ func (w *world) meet() {
 		i++
 	}
 	w.checkpoint()
-	for _, n := range w.nodes {
-		n.flushed = false
-	}
 }

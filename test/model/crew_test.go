@@ -3,6 +3,7 @@ package model_test
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sinkfs/sinkfs/test/harness"
 )
@@ -20,6 +21,8 @@ type crew struct {
 	waiting     int
 	meeting     *meeting
 	checkpoints int
+	publishing  time.Duration
+	answers     map[string]int // how often each call answered what
 }
 
 // meeting is one checkpoint for all who wait.
@@ -29,7 +32,7 @@ type meeting struct {
 }
 
 func newCrew(l *harness.Lab, runners int) *crew {
-	return &crew{lab: l, running: runners, meeting: &meeting{over: make(chan struct{})}}
+	return &crew{lab: l, running: runners, answers: map[string]int{}, meeting: &meeting{over: make(chan struct{})}}
 }
 
 // checkpoint returns when all others want one too and it is done.
@@ -56,8 +59,17 @@ func (c *crew) hold() {
 	if c.waiting == 0 || c.waiting < c.running {
 		return
 	}
+	began := time.Now()
 	c.meeting.err = c.lab.Checkpoint()
+	c.publishing += time.Since(began)
 	c.checkpoints++
 	close(c.meeting.over)
 	c.meeting, c.waiting = &meeting{over: make(chan struct{})}, 0
+}
+
+// answered counts an answer.
+func (c *crew) answered(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answers[what]++
 }

@@ -7,8 +7,10 @@ package model_test
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -101,7 +103,10 @@ func run(t *testing.T, l *harness.Lab, sequences int) {
 		})
 	}
 	all.Wait()
-	t.Logf("%d sequences, %d calls, %d checkpoints in %v", c.sequences.Load(), c.calls.Load(), c.checkpoints, time.Since(began))
+	t.Logf("%d sequences, %d calls, %d checkpoints (%v) in %v", c.sequences.Load(), c.calls.Load(), c.checkpoints, c.publishing, time.Since(began))
+	for _, what := range slices.Sorted(maps.Keys(c.answers)) {
+		t.Logf("%7d %s", c.answers[what], what)
+	}
 }
 
 // sequence is one sequence of calls and what must come of it.

@@ -35,7 +35,7 @@ type node struct {
 	whole     []record // ended, not published
 	published int
 	last      string // the directory of a stream whose name is gone
-	flushed   bool   // a descriptor that wrote was closed since the last checkpoint
+	flushed   bool   // a descriptor that wrote was closed
 	was       kind   // scratch, when a rename just made it something else
 }
 

@@ -144,7 +144,10 @@ func (w *world) checkpoint() {
 		case stream:
 			w.publish(n, expected)
 		case file:
-			n.finished = n.finished || n.parent != nil && n.writers() == 0
+			if !n.finished && n.parent != nil && n.writers() == 0 {
+				n.finished = true
+				w.crew.answered("published file")
+			}
 		case directory, scratch:
 		}
 	}
@@ -227,6 +230,7 @@ func (w *world) compareParts(got map[string]string, expected map[string][][]stri
 		var records []string
 		for _, name := range names {
 			w.parts[dir][name] = got[dir+"/"+name]
+			w.crew.answered("published part")
 			for line := range strings.Lines(got[dir+"/"+name]) {
 				records = append(records, line)
 			}
