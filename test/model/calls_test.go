@@ -31,12 +31,32 @@ var ( //nolint:gochecknoglobals // tables
 	dirSpots  = append(spots(0, "d", "e", "d/e"), spots(1, "d", "e")...)
 	fileSpots = append(spots(0, "a", "b", "w.gz", ".t", "d/a", "d/b", "d/w.gz", "d/t.tmp", "e/a", "d/e/a"),
 		spots(1, "x", "y", ".t", "d/x", "d/y", "e/x")...)
-	allSpots = append(append(append([]spot{}, fileSpots...), fileSpots...), dirSpots...)
 )
 
-func aFile(w *world) spot    { return rapid.SampledFrom(fileSpots).Draw(w.rt, "path") }
-func aDir(w *world) spot     { return rapid.SampledFrom(dirSpots).Draw(w.rt, "path") }
-func anything(w *world) spot { return rapid.SampledFrom(allSpots).Draw(w.rt, "path") }
+// aFile is a path for a file, aDir for a directory, anything either: mostly
+// one that exists, or else one that could.
+func aFile(w *world) spot {
+	return w.pick(fileSpots, func(n *node) bool { return n.kind != directory })
+}
+func aDir(w *world) spot { return w.pick(dirSpots, func(n *node) bool { return n.kind == directory }) }
+func anything(w *world) spot {
+	return rapid.SampledFrom([]func(*world) spot{aFile, aFile, aDir}).Draw(w.rt, "type")(w)
+}
+
+func (w *world) pick(spots []spot, is func(*node) bool) spot {
+	how := rapid.IntRange(0, 15).Draw(w.rt, "how")
+	var some []spot
+	for _, p := range spots {
+		_, n, errno := w.find(p)
+		if errno == 0 && how > 0 && (how > 5 || n != nil && is(n)) {
+			some = append(some, p)
+		}
+	}
+	if len(some) == 0 {
+		some = spots
+	}
+	return rapid.SampledFrom(some).Draw(w.rt, "path")
+}
 
 // calls are what a step may be, each as often as it is here.
 func calls() []func(*world) {
@@ -44,16 +64,18 @@ func calls() []func(*world) {
 		n    int
 		call func(*world)
 	}{
-		{8, (*world).open}, {10, (*world).write}, {4, (*world).pwrite}, {2, (*world).lseek}, {2, (*world).read}, {2, (*world).pread},
+		{9, (*world).open}, {10, (*world).write}, {4, (*world).pwrite}, {2, (*world).lseek}, {2, (*world).read}, {2, (*world).pread},
 		{3, (*world).ftruncate}, {2, (*world).truncate}, {1, (*world).fsync}, {4, (*world).close}, {1, (*world).dup},
 		{4, (*world).rename}, {2, (*world).unlink}, {2, (*world).mkdir}, {1, (*world).rmdir}, {1, (*world).chmod}, {1, (*world).utimens},
 		{3, (*world).stat}, {2, (*world).fstat}, {2, (*world).readdir}, {1, (*world).access}, {1, (*world).state}, {1, (*world).refused},
-		{2, (*world).readFile}, {1, (*world).meet},
+		{2, (*world).readFile}, {3, (*world).meet},
 	}
-	var all []func(*world)
-	for _, x := range weights {
-		for range x.n {
-			all = append(all, x.call)
+	var all []func(*world) // small numbers are drawn more often, so each is among them
+	for round := range 10 {
+		for _, x := range weights {
+			if round < x.n {
+				all = append(all, x.call)
+			}
 		}
 	}
 	return all
@@ -111,7 +133,8 @@ func (w *world) open() {
 		}
 	}
 	flags := rapid.SampledFrom([]int{
-		unix.O_RDONLY, unix.O_WRONLY, unix.O_RDWR, unix.O_WRONLY | unix.O_APPEND, unix.O_WRONLY | unix.O_APPEND, unix.O_RDWR | unix.O_APPEND,
+		unix.O_RDONLY, unix.O_WRONLY, unix.O_WRONLY, unix.O_RDWR, unix.O_RDWR, unix.O_WRONLY | unix.O_APPEND,
+		unix.O_WRONLY | unix.O_APPEND, unix.O_WRONLY | unix.O_APPEND, unix.O_RDWR | unix.O_APPEND,
 	}).Draw(w.rt, "mode")
 	flags |= rapid.SampledFrom([]int{
 		0, unix.O_CREAT, unix.O_CREAT, unix.O_CREAT, unix.O_CREAT | unix.O_EXCL, unix.O_CREAT | unix.O_TRUNC, unix.O_TRUNC,
@@ -170,11 +193,23 @@ func (w *world) opened(p spot, h *handle) syscall.Errno {
 }
 
 // aHandle is a handle and one of its descriptors; nil when none is open.
-func (w *world) aHandle() (*handle, int) {
-	if len(w.handles) == 0 {
+func (w *world) aHandle() (*handle, int) { return w.handleThat(func(*handle) bool { return true }) }
+
+// handleThat is mostly a handle that can.
+func (w *world) handleThat(can func(*handle) bool) (*handle, int) {
+	some := w.handles
+	if rapid.IntRange(0, 15).Draw(w.rt, "how") > 0 {
+		some = nil
+		for _, h := range w.handles {
+			if can(h) {
+				some = append(some, h)
+			}
+		}
+	}
+	if len(some) == 0 {
 		return nil, -1
 	}
-	h := w.handles[rapid.IntRange(0, len(w.handles)-1).Draw(w.rt, "handle")]
+	h := some[rapid.IntRange(0, len(some)-1).Draw(w.rt, "handle")]
 	return h, h.fds[rapid.IntRange(0, len(h.fds)-1).Draw(w.rt, "descriptor")]
 }
 
@@ -186,7 +221,7 @@ func (w *world) text() string {
 }
 
 func (w *world) write() {
-	h, fd := w.aHandle()
+	h, fd := w.handleThat((*handle).writes)
 	if h == nil {
 		return
 	}
@@ -207,7 +242,7 @@ func (w *world) offset(h *handle) int {
 }
 
 func (w *world) pwrite() {
-	h, fd := w.aHandle()
+	h, fd := w.handleThat((*handle).writes)
 	if h == nil {
 		return
 	}
@@ -258,7 +293,7 @@ func (h *handle) readAt(off, n int) ([]byte, syscall.Errno) {
 const atMost = 16
 
 func (w *world) read() {
-	h, fd := w.aHandle()
+	h, fd := w.handleThat((*handle).reads)
 	if h == nil || !h.known {
 		return
 	}
@@ -270,7 +305,7 @@ func (w *world) read() {
 }
 
 func (w *world) pread() {
-	h, fd := w.aHandle()
+	h, fd := w.handleThat((*handle).reads)
 	if h == nil {
 		return
 	}

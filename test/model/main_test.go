@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	flag.IntVar(&given.short, "model.short", 2_000, "sequences of calls with -short")
 	flag.IntVar(&given.runners, "model.runners", 100, "sequences at a time: all wait for each other's checkpoints")
 	flag.Parse()
-	if err := flag.Set("rapid.steps", "25"); err != nil {
+	if err := flag.Set("rapid.steps", "30"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -62,7 +62,12 @@ func TestMountAgainstModel(t *testing.T) {
 	}
 	for how, part := range map[string]int{"auto": 9, "off": 1} {
 		t.Run("passthrough="+how, func(t *testing.T) {
-			run(t, place(t, how), total*part/10)
+			l := place(t, how)
+			run(t, l, total*part/10)
+			// Nothing of all that is left to publish.
+			if code, out, err := l.Umount(t.Context()); code != 0 || err != nil {
+				t.Errorf("umount: %d, %v\n%s", code, err, out)
+			}
 		})
 	}
 }

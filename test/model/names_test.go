@@ -14,7 +14,7 @@ import (
 )
 
 func (w *world) ftruncate() {
-	h, fd := w.aHandle()
+	h, fd := w.handleThat((*handle).writes)
 	if h == nil {
 		return
 	}

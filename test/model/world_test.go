@@ -29,7 +29,8 @@ func newWorld(rt *rapid.T, c *crew) *world {
 	name := "q" + strconv.FormatInt(c.sequences.Add(1), 10)
 	for i, p := range []string{name, "files/" + name} {
 		w.roots[i] = &node{kind: directory, name: p, children: map[string]*node{}, spool: true}
-		w.must("mkdir", os.Mkdir(filepath.Join(w.mnt, p), 0o755))
+		w.create(w.roots[i], "d", directory).spool = true
+		w.must("mkdir", os.MkdirAll(filepath.Join(w.mnt, p, "d"), 0o755))
 	}
 	return w
 }
