@@ -27,7 +27,7 @@ func spots(root int, paths ...string) (all []spot) {
 
 // Names of files and of directories are never the same: what is published in
 // a directory that was renamed brings its old name back.
-var ( //nolint:gochecknoglobals // tables
+var (
 	dirSpots  = append(spots(0, "d", "e", "d/e"), spots(1, "d", "e")...)
 	fileSpots = append(spots(0, "a", "b", "w.gz", ".t", "d/a", "d/b", "d/w.gz", "d/t.tmp", "e/a", "d/e/a"),
 		spots(1, "x", "y", ".t", "d/x", "d/y", "e/x")...)
@@ -38,7 +38,9 @@ var ( //nolint:gochecknoglobals // tables
 func aFile(w *world) spot {
 	return w.pick(fileSpots, func(n *node) bool { return n.kind != directory })
 }
+
 func aDir(w *world) spot { return w.pick(dirSpots, func(n *node) bool { return n.kind == directory }) }
+
 func anything(w *world) spot {
 	return rapid.SampledFrom([]func(*world) spot{aFile, aFile, aDir}).Draw(w.rt, "type")(w)
 }
@@ -64,11 +66,31 @@ func calls() []func(*world) {
 		n    int
 		call func(*world)
 	}{
-		{9, (*world).open}, {10, (*world).write}, {4, (*world).pwrite}, {2, (*world).lseek}, {2, (*world).read}, {2, (*world).pread},
-		{3, (*world).ftruncate}, {2, (*world).truncate}, {1, (*world).fsync}, {4, (*world).close}, {1, (*world).dup},
-		{4, (*world).rename}, {2, (*world).unlink}, {2, (*world).mkdir}, {1, (*world).rmdir}, {1, (*world).chmod}, {1, (*world).utimens},
-		{3, (*world).stat}, {2, (*world).fstat}, {2, (*world).readdir}, {1, (*world).access}, {1, (*world).state}, {1, (*world).refused},
-		{2, (*world).readFile}, {3, (*world).meet},
+		{9, (*world).open},
+		{10, (*world).write},
+		{4, (*world).pwrite},
+		{2, (*world).lseek},
+		{2, (*world).read},
+		{2, (*world).pread},
+		{3, (*world).ftruncate},
+		{2, (*world).truncate},
+		{1, (*world).fsync},
+		{4, (*world).close},
+		{1, (*world).dup},
+		{4, (*world).rename},
+		{2, (*world).unlink},
+		{2, (*world).mkdir},
+		{1, (*world).rmdir},
+		{1, (*world).chmod},
+		{1, (*world).utimens},
+		{3, (*world).stat},
+		{2, (*world).fstat},
+		{2, (*world).readdir},
+		{1, (*world).access},
+		{1, (*world).state},
+		{1, (*world).refused},
+		{2, (*world).readFile},
+		{3, (*world).meet},
 	}
 	var all []func(*world) // small numbers are drawn more often, so each is among them
 	for round := range 10 {
@@ -81,7 +103,7 @@ func calls() []func(*world) {
 	return all
 }
 
-var steps = calls() //nolint:gochecknoglobals // a table
+var steps = calls()
 
 func (w *world) call(rt *rapid.T) {
 	w.rt = rt

@@ -112,6 +112,21 @@ func run(t *testing.T, l *harness.Lab, sequences int) {
 	for _, what := range slices.Sorted(maps.Keys(c.answers)) {
 		t.Logf("%7d %s", c.answers[what], what)
 	}
+	for _, what := range rare {
+		if sequences > enough && c.answers[what] == 0 {
+			t.Errorf("%d sequences without %q prove little", sequences, what)
+		}
+	}
+}
+
+// enough sequences have each of the rare answers among theirs.
+const enough = 5_000
+
+var rare = []string{ // of each refusal one
+	"open EPERM", "open EEXIST", "open EISDIR", "write ESPIPE", "write EBADF", "pwrite ESPIPE", "read EBADF", "ftruncate EPERM", "truncate EPERM",
+	"rename EPERM", "rename EEXIST", "rename EXDEV", "rename ENOTEMPTY", "rename EISDIR", "rename ENOTDIR", "rename EINVAL", "unlink EPERM",
+	"unlink EISDIR", "rmdir ENOTEMPTY", "rmdir ENOTDIR", "mkdir EEXIST", "chmod EPERM", "utimens EPERM", "link EPERM", "symlink EPERM",
+	"mknod EPERM", "mkfifo EPERM", "setxattr ENOTSUP", "getxattr ENODATA", "published part", "published file",
 }
 
 // sequence is one sequence of calls and what must come of it.
