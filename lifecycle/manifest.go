@@ -59,17 +59,30 @@ func (in *Instance) archive(done []*part, ended []journal.Checkpoint) {
 		}
 	}
 	in.trimRecent()
+	open := in.openCheckpoints()
 	for _, c := range ended {
-		if c.State == journal.Complete {
-			delete(in.partial, c.ID)
-		} else {
+		if open[c.ID] {
 			in.partial[c.ID] = c
+		} else {
+			delete(in.partial, c.ID)
 		}
 		if i, found := slices.BinarySearch(in.retained, c.ID); !found {
 			in.retained = slices.Insert(in.retained, i, c.ID)
 		}
 	}
 	in.expireManifests()
+}
+
+// openCheckpoints are those with a part that is still committing. in.mu is
+// held.
+func (in *Instance) openCheckpoints() map[uint64]bool {
+	open := map[uint64]bool{}
+	for _, p := range in.parts {
+		if p.State == journal.Committing {
+			open[p.Checkpoint] = true
+		}
+	}
+	return open
 }
 
 // trimRecent bounds what is remembered of finished parts. in.mu is held.

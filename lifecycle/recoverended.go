@@ -63,12 +63,7 @@ func (in *Instance) recoverCheckpoints(r recovery, done []*part) error {
 // endCheckpoints are the checkpoints that the process before prepared and of
 // which every part is finished, as they ended.
 func (in *Instance) endCheckpoints(r recovery, done []*part) []journal.Checkpoint {
-	open := map[uint64]bool{}
-	for _, p := range in.parts {
-		if p.State == journal.Committing {
-			open[p.Checkpoint] = true
-		}
-	}
+	open := in.openCheckpoints()
 	var ended []journal.Checkpoint
 	for _, c := range r.checkpoints {
 		switch {
@@ -84,6 +79,9 @@ func (in *Instance) endCheckpoints(r recovery, done []*part) []journal.Checkpoin
 
 // endOf is a checkpoint with the parts that it finished and did not count.
 func endOf(c journal.Checkpoint, done []*part) journal.Checkpoint {
+	if c.State == journal.Partial {
+		done = nil // it has counted what it finished
+	}
 	c.State = journal.Complete
 	if len(c.Failed) > 0 {
 		c.State = journal.Partial // parts that were declined, not left behind
