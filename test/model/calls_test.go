@@ -75,6 +75,9 @@ func calls() []func(*world) {
 		{3, (*world).ftruncate},
 		{2, (*world).truncate},
 		{1, (*world).fsync},
+		{1, (*world).fallocate},
+		{1, (*world).fchmod},
+		{1, (*world).reserved},
 		{4, (*world).close},
 		{1, (*world).dup},
 		{4, (*world).rename},
@@ -161,6 +164,9 @@ func (w *world) open() {
 	flags |= rapid.SampledFrom([]int{
 		0, unix.O_CREAT, unix.O_CREAT, unix.O_CREAT, unix.O_CREAT | unix.O_EXCL, unix.O_CREAT | unix.O_TRUNC, unix.O_TRUNC,
 	}).Draw(w.rt, "flags")
+	if rapid.IntRange(0, 15).Draw(w.rt, "sync") == 15 {
+		flags |= unix.O_DSYNC
+	}
 	h := &handle{flags: flags, known: true}
 	want := w.opened(p, h)
 	var fd int
@@ -239,6 +245,9 @@ func (w *world) handleThat(can func(*handle) bool) (*handle, int) {
 func (w *world) text() string {
 	w.texts++
 	t := fmt.Sprintf("%d.", w.texts)
+	if rapid.IntRange(0, 31).Draw(w.rt, "big") == 31 {
+		return strings.Repeat(t, rapid.SampledFrom([]int{2_000, 5_000, 30_000}).Draw(w.rt, "times")) + "\n"
+	}
 	return rapid.SampledFrom([]string{t + "\n", t + "\n" + t + "a\n", t, t + "\n" + t + "b"}).Draw(w.rt, "text")
 }
 
@@ -251,7 +260,7 @@ func (w *world) write() {
 	want := h.write(text, nil)
 	var n int
 	got := again(func() (err error) { n, err = unix.Write(fd, []byte(text)); return err })
-	w.want(want, got, "write %d %q", fd, text)
+	w.want(want, got, "write %d %.60q", fd, text)
 	if got == 0 && n != len(text) {
 		w.rt.Fatalf("%d bytes written of %d", n, len(text))
 	}
@@ -272,7 +281,7 @@ func (w *world) pwrite() {
 	want := h.write(text, &off)
 	var n int
 	got := again(func() (err error) { n, err = unix.Pwrite(fd, []byte(text), int64(off)); return err })
-	w.want(want, got, "pwrite %d %q at %d", fd, text, off)
+	w.want(want, got, "pwrite %d %.60q at %d", fd, text, off)
 	if got == 0 && n != len(text) {
 		w.rt.Fatalf("%d bytes written of %d", n, len(text))
 	}

@@ -261,13 +261,21 @@ func (w *world) readdir() {
 	if len(p.names) > 0 {
 		n, want = w.existing(p)
 	}
-	list, err := os.ReadDir(w.real(p))
+	if want == 0 {
+		w.list(n, w.real(p))
+		return
+	}
+	_, err := os.ReadDir(w.real(p))
 	var got syscall.Errno
 	errors.As(err, &got)
 	w.want(want, got, "readdir %v", p)
-	if want != 0 {
-		return
-	}
+}
+
+// list compares what a directory shows.
+func (w *world) list(n *node, dir string) {
+	w.crew.answered("readdir success")
+	list, err := os.ReadDir(dir)
+	w.must("readdir", err)
 	names := slices.Collect(maps.Keys(w.parts[n.path()]))
 	for _, c := range n.children {
 		if c.kind == directory || c.finished {
@@ -276,7 +284,7 @@ func (w *world) readdir() {
 	}
 	slices.Sort(names)
 	if !slices.EqualFunc(list, names, func(e os.DirEntry, name string) bool { return e.Name() == name }) {
-		w.rt.Fatalf("readdir %v: %v, want %v", p, list, names)
+		w.rt.Fatalf("readdir %v: %v, want %v", n.path(), list, names)
 	}
 }
 
@@ -320,41 +328,6 @@ func (w *world) xattrs(n *node) map[string]string {
 	}
 	all["bytes"] = strconv.Itoa(len(n.data))
 	return all
-}
-
-// refused are calls that no name allows.
-func (w *world) refused() {
-	p := anything(w)
-	_, n, want := w.find(p)
-	switch {
-	case want != 0:
-	case n != nil:
-		want = syscall.EEXIST
-	default:
-		want = syscall.EPERM
-	}
-	what := rapid.SampledFrom([]string{"symlink", "mknod", "mkfifo", "link", "setxattr"}).Draw(w.rt, "what")
-	var got syscall.Errno
-	switch what {
-	case "symlink":
-		got = again(func() error { return unix.Symlink("a", w.real(p)) })
-	case "mknod":
-		got = again(func() error { return unix.Mknod(w.real(p), unix.S_IFREG|0o644, 0) })
-	case "mkfifo":
-		got = again(func() error { return unix.Mkfifo(w.real(p), 0o644) })
-	case "setxattr":
-		if _, want = w.existing(p); want == 0 {
-			want = syscall.EOPNOTSUPP
-		}
-		got = again(func() error { return unix.Setxattr(w.real(p), "user.x", []byte("1"), 0) })
-	default:
-		q := aFile(w)
-		if _, errno := w.existing(q); errno != 0 {
-			want = errno
-		}
-		got = again(func() error { return unix.Link(w.real(q), w.real(p)) })
-	}
-	w.want(want, got, "%s %v", what, p)
 }
 
 // readFile reads a whole file by its name.

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 )
 
@@ -139,6 +140,7 @@ func (w *world) checkpoint() {
 	if err := w.crew.checkpoint(); err != nil {
 		w.rt.Fatalf("checkpoint: %v\n%s", err, w.crew.lab.Log())
 	}
+	var fresh []*node
 	expected := map[string][][]string{} // by directory, by source
 	for _, n := range w.nodes {
 		switch n.kind {
@@ -147,6 +149,7 @@ func (w *world) checkpoint() {
 		case file:
 			if !n.finished && n.parent != nil && n.writers() == 0 {
 				n.finished = true
+				fresh = append(fresh, n)
 				w.crew.answered("published file")
 			}
 		case directory, scratch:
@@ -164,6 +167,30 @@ func (w *world) checkpoint() {
 		delete(got, n.path())
 	}
 	w.compareParts(got, expected)
+	w.look(fresh)
+}
+
+// look compares what the mount shows after a checkpoint: what is finished now,
+// and all listings.
+func (w *world) look(fresh []*node) {
+	for _, n := range fresh {
+		var st unix.Stat_t
+		p := filepath.Join(w.mnt, n.path())
+		w.want(0, again(func() error { return unix.Lstat(p, &st) }), "stat of %s", n.path())
+		w.wantStat(n, st)
+	}
+	for _, root := range w.roots {
+		w.lookInto(root)
+	}
+}
+
+func (w *world) lookInto(d *node) {
+	w.list(d, filepath.Join(w.mnt, d.path()))
+	for _, n := range d.children {
+		if n.kind == directory {
+			w.lookInto(n)
+		}
+	}
 }
 
 // publish has the model publish a stream.
