@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -53,8 +54,18 @@ data not yet published, which the next mount goes on with.`,
 	cmd.Flags().BoolVarP(&f.background, "background", "b", false, "return when the mount answers")
 	cmd.Flags().BoolVar(&f.replace, "replace", false, "take over a running mount, after an upgrade or with other flags; mount when there is none")
 	cmd.Flags().BoolVar(&f.supervise, "supervise", true, "keep a supervisor, so that writers survive a death or upgrade of the worker")
+	cmd.Flags().BoolVar(&f.probe, probeFlag, false, "only say whether it could be started like this")
+	_ = cmd.Flags().MarkHidden(probeFlag) // the flag exists
 	cmd.Flags().BoolVar(&f.protect, "protect-mountpoint", false, "refuse writes beneath the mount while it is not there, also in a directory that existed before")
 	return cmd
+}
+
+// probeFlag is how a supervisor tries a command line before it becomes that: a
+// configuration that is not valid must not end a mount that runs.
+const probeFlag = "probe"
+
+func probeOf(again []string) []string {
+	return slices.Insert(slices.Clone(again), 2, "--"+probeFlag) // after the program and "mount"
 }
 
 func targetAndMountpoint(cmd *cobra.Command, args []string) error {
@@ -74,6 +85,10 @@ func runMount(cmd *cobra.Command, f *mountFlags, args []string) error {
 	s, err := f.settings(args)
 	if err != nil {
 		return err
+	}
+	if f.probe {
+		_, err := s.cfg.Lifecycle()
+		return fail(codeConfig, err)
 	}
 	// A child in the background answers its parent through report, whatever
 	// happens.
@@ -123,7 +138,7 @@ func mountHere(cmd *cobra.Command, f *mountFlags, s *settings, resumed *mount.Lo
 	defer signal.Stop(signals)
 	o := mount.Options{
 		Worker:     append([]string{program, "worker"}, f.workerLine(cmd.Flags(), s)...),
-		Probe:      []string{program, "version"},
+		Probe:      probeOf,
 		Again:      append([]string{program, "mount"}, f.commandLine(cmd.Flags(), s)...),
 		Mountpoint: s.mountpoint,
 		Source:     s.cfg.Target,
@@ -172,6 +187,9 @@ func replaceRunning(ctx context.Context, cmd *cobra.Command, f *mountFlags, s *s
 	}
 	if running.Mountpoint != at {
 		return false, fail(codeState, fmt.Errorf("the state directory %s is mounted at %s, not at %s: name that mountpoint, or unmount it", s.cfg.StateDir, running.Mountpoint, at))
+	}
+	if running.Target != s.cfg.Target {
+		return false, fail(codeState, fmt.Errorf("the mount at %s has the target %s, which cannot change to %s while it runs: unmount it first", at, running.Target, s.cfg.Target))
 	}
 	program, err := installedPath()
 	if err != nil {

@@ -34,6 +34,7 @@ type mountFlags struct {
 
 	// Of the supervisor only.
 	background, replace, supervise, protect bool
+	probe                                   bool
 
 	over  []config.Override
 	flags mount.Flags

@@ -203,18 +203,22 @@ func (s *supervisor) onRequest(ctx context.Context, c *client) {
 			s.drain(message{Kind: kindDrain, NoDrain: c.ask.NoDrain, Timeout: c.ask.Timeout})
 		}
 	case opReplace:
-		s.replacers = append(s.replacers, c)
-		if len(c.ask.Args) > 0 && len(s.o.Again) > 0 {
-			s.adoptArgs(c.ask)
+		if s.probing || s.retiring {
+			c.end(CodeFailed, "another replacement is under way, ask again")
+			return
 		}
-		s.replace(ctx)
+		s.replacers = append(s.replacers, c)
+		s.replace(ctx, c.ask)
 	default:
 		c.end(CodeFailed, fmt.Sprintf("request %q is not known", c.ask.Op))
 	}
 }
 
-// adoptArgs makes the command line of who asks for a replacement ours.
+// adoptArgs makes the command line of who asked for a replacement ours.
 func (s *supervisor) adoptArgs(a ask) {
+	if len(a.Args) == 0 || len(s.o.Again) == 0 {
+		return
+	}
 	if a.Dir != "" {
 		if err := os.Chdir(a.Dir); err != nil {
 			s.log.Warn("working directory not changed", errAttr(err))

@@ -186,7 +186,7 @@ func (s *supervisor) onSignal(ctx context.Context, sig os.Signal) {
 			}
 		}
 	case syscall.SIGUSR2:
-		s.replace(ctx)
+		s.replace(ctx, ask{})
 	}
 }
 

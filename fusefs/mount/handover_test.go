@@ -270,6 +270,23 @@ func TestGivesUpAfterYoungDeaths(t *testing.T) {
 	}
 }
 
+// A worker that says why it cannot start waits for somebody to mend it, as do
+// the programs that write.
+func TestWaitsForWhatCanBeMended(t *testing.T) {
+	p := newPlan(t)
+	p.YoungAge, p.YoungMax = time.Hour, 3
+	k := p.mounted(t)
+	set(t, p, "fail")
+	if err := syscall.Kill(k.worker(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	k.await("more failures than would end it", func() bool { return k.says("in_a_row=4") })
+	unset(t, p, "fail")
+	k.more(1)
+	k.signal(syscall.SIGTERM)
+	k.wantCode(0)
+}
+
 func TestFailingWorkerEndsBeforeMount(t *testing.T) {
 	for _, tt := range []struct {
 		how, says string

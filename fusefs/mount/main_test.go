@@ -70,7 +70,12 @@ func superviseRaw(p plan) int {
 		o.Again = append(os.Args[:1:1], "again", strconv.Itoa(len(os.Args)))
 	}
 	if p.BadProbe {
-		o.Probe = []string{"/bin/false"}
+		o.Probe = func([]string) []string { return []string{"/bin/false"} }
+	}
+	if p.Picky {
+		o.Probe = func(again []string) []string {
+			return []string{"/bin/sh", "-c", `! test "$1" = wrong`, "sh", again[len(again)-1]}
+		}
 	}
 	if p.InProcess {
 		o.InProcess = func(w *mount.Worker) {

@@ -20,9 +20,10 @@ type Options struct {
 	// InProcess, when set, is the worker: it runs in this process, and when
 	// the process dies the mount does. It returns after Done or Fail.
 	InProcess func(*Worker)
-	// Probe is a command line that ends with 0 if the program can be
-	// started; asked before a running worker is replaced. Optional.
-	Probe []string
+	// Probe makes of Again, or of the command line that a replacement asked
+	// for, one that ends with 0 if that can be started: the program and its
+	// configuration. Tried before a running worker is replaced. Optional.
+	Probe func(again []string) []string
 	// Again is the command line that makes a supervisor like this one, for
 	// an upgrade of the supervisor itself. Without it only the worker is
 	// replaced.
@@ -45,7 +46,7 @@ type Options struct {
 	Progress func(Progress)
 
 	YoungAge time.Duration // a worker that dies younger died young; default 2s
-	YoungMax int           // so many in a row and the mount is given up; default 8
+	YoungMax int           // so many in a row and the mount is given up, unless the last said why it cannot start; default 8
 }
 
 // Flags are options of mount(8) that a mount is made with.

@@ -32,6 +32,7 @@ type plan struct {
 	InProcess  bool
 	Supervisor bool // it may be replaced too
 	BadProbe   bool
+	Picky      bool // the probe wants no command line that ends with wrong
 	Child      bool // workers start a child each
 	Left       int64
 }

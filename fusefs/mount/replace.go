@@ -19,10 +19,17 @@ import (
 // probeTime is how long a new program may take to say that it can be started.
 const probeTime = 20 * time.Second
 
-// replace begins the change to the program that is installed now, if it can
-// be started at all. The worker makes room, then the supervisor becomes the
-// new program, then a new worker takes the connection over.
-func (s *supervisor) replace(ctx context.Context) {
+// probed is what became of trying a replacement.
+type probed struct {
+	ask ask
+	err error
+}
+
+// replace begins the change to the program that is installed now, with the
+// command line that a asks for, if it can be started at all. The worker makes
+// room, then the supervisor becomes the new program, then a new worker takes
+// the connection over.
+func (s *supervisor) replace(ctx context.Context, a ask) {
 	reason := ""
 	switch {
 	case s.o.InProcess != nil:
@@ -36,20 +43,26 @@ func (s *supervisor) replace(ctx context.Context) {
 		s.refuseReplace(reason)
 		return
 	}
-	if len(s.o.Probe) == 0 {
-		s.onProbed(nil)
+	if s.o.Probe == nil {
+		s.onProbed(probed{ask: a})
 		return
 	}
+	again := s.o.Again
+	if len(a.Args) > 0 {
+		again = a.Args
+	}
 	s.probing = true
-	probe := s.o.Probe
+	probe := s.o.Probe(again)
 	go func() {
 		ctx, cancel := context.WithTimeout(ctx, probeTime)
 		defer cancel()
-		out, err := exec.CommandContext(ctx, probe[0], probe[1:]...).CombinedOutput()
+		cmd := exec.CommandContext(ctx, probe[0], probe[1:]...)
+		cmd.Dir = a.Dir
+		out, err := cmd.CombinedOutput()
 		if err != nil {
 			err = fmt.Errorf("%s does not run: %w: %s", strings.Join(probe, " "), err, strings.TrimSpace(string(out)))
 		}
-		s.probed <- err
+		s.probed <- probed{ask: a, err: err}
 	}()
 }
 
@@ -61,15 +74,16 @@ func (s *supervisor) refuseReplace(reason string) {
 	s.replacers = nil
 }
 
-func (s *supervisor) onProbed(err error) {
+func (s *supervisor) onProbed(p probed) {
 	s.probing = false
 	switch {
-	case err != nil:
-		s.refuseReplace(err.Error())
+	case p.err != nil:
+		s.refuseReplace(p.err.Error())
 	case s.draining != nil:
 		s.refuseReplace("it is being unmounted")
 	default:
 		s.log.Info("replacing the worker")
+		s.adoptArgs(p.ask)
 		s.retire()
 	}
 }

@@ -30,7 +30,7 @@ type supervisor struct {
 
 	events   chan event
 	requests chan *client
-	probed   chan error
+	probed   chan probed
 	control  *controlServer
 	again    *time.Timer // starts the next worker
 	kill     *time.Timer // ends a worker that takes too long
@@ -97,7 +97,7 @@ func newSupervisor(o *Options) (*supervisor, error) {
 		o: o, log: o.Log,
 		// A worker that talks while we are busy must not wait for us to
 		// begin a step that waits for it.
-		events: make(chan event, 64), requests: make(chan *client), probed: make(chan error, 1),
+		events: make(chan event, 64), requests: make(chan *client), probed: make(chan probed, 1),
 		again: stoppedTimer(), kill: stoppedTimer(),
 	}
 	return s, nil
@@ -136,8 +136,8 @@ func (s *supervisor) step(ctx context.Context) {
 		s.onSignal(ctx, sig)
 	case c := <-s.requests:
 		s.onRequest(ctx, c)
-	case err := <-s.probed:
-		s.onProbed(err)
+	case p := <-s.probed:
+		s.onProbed(p)
 	case <-s.again.C:
 		s.start()
 	case <-s.kill.C:
@@ -279,6 +279,13 @@ func delay(young int) time.Duration {
 	return min(100*time.Millisecond<<min(young-2, 10), 5*time.Second)
 }
 
+// refused says whether the worker ended with a reason that people mend while
+// the mount stands: the configuration, the state directory, the target.
+// Programs wait for that; a worker that just dies will not get better.
+func (c *child) refused() bool {
+	return c.last != nil && c.last.Kind == kindFail && c.last.Code != CodeFailed && c.last.Code != CodeMount
+}
+
 // died decides what follows an end that nobody asked for.
 func (s *supervisor) died(c *child, how string) {
 	var failed string
@@ -298,10 +305,14 @@ func (s *supervisor) died(c *child, how string) {
 		failed = how
 	}
 	if s.young >= s.o.YoungMax {
-		err := fmt.Errorf("%d workers in a row died within %v, the last one: %s; the mount at %s is given up, what was written is kept in %s",
-			s.young, s.o.YoungAge, failed, s.point.path, s.o.Lock.Dir())
-		s.finish(code, err, false)
-		return
+		err := fmt.Errorf("%d workers in a row died within %v, the last one: %s", s.young, s.o.YoungAge, failed)
+		if s.draining != nil || !c.refused() {
+			s.finish(code, fmt.Errorf("%w; the mount at %s is given up, what was written is kept in %s", err, s.point.path, s.o.Lock.Dir()), false)
+			return
+		}
+		if len(s.replacers) > 0 {
+			s.refuseReplace(err.Error())
+		}
 	}
 	s.log.Error("worker ended, starting another; writers wait", slog.String("reason", failed), slog.Int("pid", c.pid), slog.Duration("in", wait), slog.Int("in_a_row", max(s.young, s.quick)))
 	s.again.Reset(wait)

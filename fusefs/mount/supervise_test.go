@@ -309,6 +309,30 @@ func TestReplace(t *testing.T) {
 			t.Errorf("worker %d, want %d", w, old)
 		}
 	})
+	t.Run("a command line that does not run is not kept", func(t *testing.T) {
+		p := newPlan(t)
+		p.Supervisor, p.Picky = true, true
+		k := p.mounted(t)
+		old := k.worker()
+		program, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = mount.Replace(t.Context(), k.State, []string{program, "wrong"})
+		if err == nil || !strings.Contains(err.Error(), "does not run: exit status 1") {
+			t.Errorf("error %v", err)
+		}
+		if w := k.worker(); w != old {
+			t.Errorf("worker %d, want %d", w, old)
+		}
+		k.signal(syscall.SIGUSR2)
+		k.await("another worker", func() bool { w := k.worker(); return w != 0 && w != old })
+		if got := cmdline(t, k.cmd.Process.Pid); strings.Contains(got, "wrong") {
+			t.Errorf("the supervisor is %q", got)
+		}
+		k.signal(syscall.SIGTERM)
+		k.wantCode(0)
+	})
 	t.Run("a worker that does not make room is killed", func(t *testing.T) {
 		p := newPlan(t)
 		k := p.mounted(t)
