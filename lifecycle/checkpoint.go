@@ -241,8 +241,12 @@ func (in *Instance) declined(ctx context.Context, c *checkpoint, err error) jour
 	c.DurationMS = in.now().Sub(c.begun).Milliseconds()
 	in.mu.Lock()
 	in.lastID = c.ID
+	if in.lastDeclined > 0 { // the journal keeps the latest only
+		in.garbage = append(in.garbage, journal.DropCheckpoint{ID: in.lastDeclined})
+	}
+	in.lastDeclined = c.ID
 	in.mu.Unlock()
-	if jerr := in.persist(in.journal.Write, c.Checkpoint); jerr != nil {
+	if jerr := in.write(in.journal.Write, c.Checkpoint); jerr != nil {
 		in.log.Error("declined checkpoint cannot be recorded", slog.Any("error", jerr))
 	}
 	in.fail(err)

@@ -110,23 +110,24 @@ type Instance struct {
 
 	names sync.Mutex // one change of names at a time
 
-	mu        sync.Mutex
-	sources   map[uint64]*source // by inode number
-	lingering map[*source]bool   // to be removed once nobody uses them
-	births    uint64
-	parts     map[uint64]*part // not finished
-	counters  map[string]uint64
-	removals  []removal
-	garbage   []journal.Record // to drop with the next write
-	lastID    uint64           // of the newest checkpoint
-	last      *journal.Checkpoint
-	partial   map[uint64]journal.Checkpoint // with parts still committing
-	retained  []uint64                      // checkpoints with a manifest
-	recent    []PartStatus                  // finished, oldest first
-	state     State
-	succeeded time.Time // last complete checkpoint, or the start
-	alarm     string
-	lastError string
+	mu           sync.Mutex
+	sources      map[uint64]*source // by inode number
+	lingering    map[*source]bool   // to be removed once nobody uses them
+	births       uint64
+	parts        map[uint64]*part // not finished
+	counters     map[string]uint64
+	removals     []removal
+	garbage      []journal.Record // to drop with the next write
+	lastID       uint64           // of the newest checkpoint
+	lastDeclined uint64           // of the newest that was declined, 0: none
+	last         *journal.Checkpoint
+	partial      map[uint64]journal.Checkpoint // with parts still committing
+	retained     []uint64                      // checkpoints with a manifest
+	recent       []PartStatus                  // finished, oldest first
+	state        State
+	succeeded    time.Time // last complete checkpoint, or the start
+	alarm        string
+	lastError    string
 }
 
 // Run finishes what an earlier process left prepared, follows the sources,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/backend/mem"
+	"github.com/sinkfs/sinkfs/lifecycle/journal"
 )
 
 // TestOutageLeavesNothingBehind: checkpoints during an outage are partial for
@@ -58,4 +59,54 @@ func TestOutageLeavesNothingBehind(t *testing.T) {
 	if got := len(store.Objects()); got != 4 {
 		t.Errorf("%d objects, want 4", got)
 	}
+}
+
+// TestJournalKeepsOneDeclinedCheckpoint: a store that cannot be staged to
+// declines one checkpoint after the other.
+func TestJournalKeepsOneDeclinedCheckpoint(t *testing.T) {
+	store := mem.New(mem.Options{Before: func(_ context.Context, op mem.Op, _ backend.Key) error {
+		if op == mem.Stage { // of everything: the store stages parts of any size
+			return fmt.Errorf("down: %w", backend.ErrTransient)
+		}
+		return nil
+	}})
+	in := openInstance(t, Config{Store: store})
+	writeOnce(t, in, "app.log", "line\n")
+	for range 5 {
+		if c, err := in.checkpoint(t.Context(), Now); err == nil || c.State != journal.Declined {
+			t.Fatalf("checkpoint: %s, %v; want declined", c.State, err)
+		}
+	}
+	declined := 0
+	err := in.journal.Load(func(r journal.Record) error {
+		if c, ok := r.(journal.Checkpoint); ok && c.State == journal.Declined {
+			declined++
+		}
+		return nil
+	})
+	if err != nil || declined != 1 {
+		t.Errorf("the journal keeps %d declined checkpoints, %v; want 1", declined, err)
+	}
+}
+
+func writeOnce(t *testing.T, in *Instance, name, text string) {
+	t.Helper()
+	a, err := in.Create(t.Context(), in.Root(), name, 0o644, Caller{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := in.OpenFile(a.Ino, Use{Write: true}, Caller{}); err != nil {
+		t.Fatal(err)
+	}
+	f, err := in.Descriptor(a.Ino, os.O_WRONLY|os.O_APPEND)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(f, text); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	in.ReleaseFile(a.Ino, Use{Write: true})
 }

@@ -67,6 +67,10 @@ func (in *Instance) endCheckpoints(r recovery, done []*part) []journal.Checkpoin
 	var ended []journal.Checkpoint
 	for _, c := range r.checkpoints {
 		switch {
+		case c.State == journal.Declined && c.ID < in.lastID:
+			in.garbage = append(in.garbage, journal.DropCheckpoint{ID: c.ID})
+		case c.State == journal.Declined:
+			in.lastDeclined = c.ID
 		case c.State != journal.Prepared && c.State != journal.Partial:
 		case open[c.ID]:
 			in.partial[c.ID] = c

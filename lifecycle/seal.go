@@ -340,13 +340,20 @@ func (in *Instance) awaitReleases(ctx context.Context) {
 	}
 }
 
+// someClosing says whether a RELEASE is likely to come that lets more be
+// published. Scratch stays scratch, unless its new name makes it something
+// else: a lock that is held for long must not delay anybody.
 func (in *Instance) someClosing() bool {
 	now := in.now()
 	for _, s := range in.allSources() {
 		s.mu.Lock()
 		closing := s.writers > 0 && !s.flushed.IsZero() && now.Sub(s.flushed) < releaseWait && !s.gone
-		if closing && s.node.Kind() == spool.Stream {
+		switch {
+		case !closing:
+		case s.node.Kind() == spool.Stream:
 			closing = s.tornNow(now)
+		case s.node.Kind() == spool.Scratch:
+			closing = s.sink.kindOf(s.node.Name()) != spool.Scratch
 		}
 		s.mu.Unlock()
 		if closing {
