@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc64"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,8 +16,13 @@ const maxParts = 10_000
 type upload struct {
 	id, key string
 	header  http.Header
-	parts   map[int][]byte
+	parts   map[int]part
 	started time.Time
+}
+
+type part struct {
+	body []byte
+	etag string
 }
 
 func (s *Server) serveUpload(c *call, b *bucket, key string) *failure {
@@ -52,7 +58,7 @@ func (s *Server) begin(c *call, b *bucket, key string) *failure {
 		return f
 	}
 	s.ids++
-	u := &upload{id: fmt.Sprintf("%032X", s.ids), key: key, header: header, parts: map[int][]byte{}, started: c.now}
+	u := &upload{id: fmt.Sprintf("%032X", s.ids), key: key, header: header, parts: map[int]part{}, started: c.now}
 	b.uploads[u.id] = u
 	answer(c, struct {
 		XMLName     xml.Name `xml:"InitiateMultipartUploadResult"`
@@ -67,8 +73,8 @@ func putPart(c *call, u *upload) *failure {
 	if err != nil || n < 1 || n > maxParts {
 		return &failure{http.StatusBadRequest, "InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive.", "0042-00000006"}
 	}
-	u.parts[n] = c.body
-	c.w.Header().Set("Etag", etag(c.body))
+	u.parts[n] = part{c.body, etag(c.body)}
+	c.w.Header().Set("Etag", u.parts[n].etag)
 	c.w.Header().Set("X-Oss-Hash-Crc64ecma", strconv.FormatUint(crc64.Checksum(c.body, ecma), 10))
 	return nil
 }
@@ -83,27 +89,30 @@ func (s *Server) complete(c *call, b *bucket, u *upload) *failure {
 	if err := xml.Unmarshal(c.body, &list); err != nil || len(list.Part) == 0 {
 		return &failure{http.StatusBadRequest, "MalformedXML", "The XML you provided was not well-formed.", "0042-00000220"}
 	}
-	var body []byte
+	var pieces [][]byte
+	var tags strings.Builder
 	last := 0
 	for i, p := range list.Part {
 		part, there := u.parts[p.PartNumber]
 		switch {
 		case p.PartNumber <= last:
 			return &failure{http.StatusBadRequest, "InvalidPartOrder", "The list of parts was not in ascending order.", "0042-00000203"}
-		case !there, strings.Trim(p.ETag, `"`) != strings.Trim(etag(part), `"`):
+		case !there, strings.Trim(p.ETag, `"`) != strings.Trim(part.etag, `"`):
 			return &failure{http.StatusBadRequest, "InvalidPart", "One or more of the specified parts could not be found or the specified entity tag might not have matched the part's entity tag.", "0042-00000202"}
-		case i < len(list.Part)-1 && int64(len(part)) < s.minPart:
+		case i < len(list.Part)-1 && int64(len(part.body)) < s.minPart:
 			return &failure{http.StatusBadRequest, "EntityTooSmall", "Your proposed upload smaller than the minimum allowed size.", "0042-00000205"}
 		}
 		last = p.PartNumber
-		body = append(body, part...)
+		pieces = append(pieces, part.body)
+		tags.WriteString(part.etag)
 	}
 	if f := b.forbidden(c, u.key); f != nil {
 		return f
 	}
 	delete(b.uploads, u.id)
+	body := slices.Concat(pieces...)
 	v := s.add(b, u.key, version{
-		body: body, crc: crc64.Checksum(body, ecma), etag: strings.TrimSuffix(etag(body), `"`) + fmt.Sprintf("-%d\"", len(list.Part)),
+		body: body, crc: crc64.Checksum(body, ecma), etag: strings.TrimSuffix(etag([]byte(tags.String())), `"`) + fmt.Sprintf("-%d\"", len(list.Part)),
 		kind: "Multipart", header: u.header, modified: c.now,
 	})
 	v.describe(c.w.Header())
@@ -115,7 +124,7 @@ func (s *Server) complete(c *call, b *bucket, u *upload) *failure {
 }
 
 func listParts(c *call, b *bucket, u *upload) *failure {
-	type part struct {
+	type entry struct {
 		PartNumber, Size int
 		ETag             string
 	}
@@ -124,11 +133,11 @@ func listParts(c *call, b *bucket, u *upload) *failure {
 		Bucket, Key string
 		UploadID    string `xml:"UploadId"`
 		IsTruncated bool
-		Part        []part
+		Part        []entry
 	}{Bucket: b.name, Key: escape(u.key), UploadID: u.id}
 	for n := 1; n <= maxParts; n++ {
-		if body, ok := u.parts[n]; ok {
-			out.Part = append(out.Part, part{n, len(body), etag(body)})
+		if p, ok := u.parts[n]; ok {
+			out.Part = append(out.Part, entry{n, len(p.body), p.etag})
 		}
 	}
 	answer(c, out)
@@ -145,10 +154,10 @@ func (s *Server) Uploads(bucket string) (n int) {
 func (s *Server) Expire(bucket string) { s.set(func() { clear(s.buckets[bucket].uploads) }) }
 
 // Spoil changes what a part holds, as another client with the upload can.
-func (s *Server) Spoil(bucket string, part int, body []byte) {
+func (s *Server) Spoil(bucket string, number int, body []byte) {
 	s.set(func() {
 		for _, u := range s.buckets[bucket].uploads {
-			u.parts[part] = body
+			u.parts[number] = part{body, etag(body)}
 		}
 	})
 }

@@ -88,6 +88,36 @@ func TestPublishOSS(t *testing.T) {
 	collectOSS(t, server, m)
 }
 
+// TestLargeOSS publishes a file of 1 GiB within a bound of memory.
+func TestLargeOSS(t *testing.T) {
+	server, _, m := mountOSS(t)
+	f, err := os.Create(m.Path("large.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	piece := bytes.Repeat([]byte("0123456789abcde\n"), 1<<16)
+	for range 1024 {
+		if _, err := f.Write(piece); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	m.Publish()
+	took, peak := time.Since(start), peakMemory(t, m)
+	for key, body := range server.Objects(bucket, "prod/") {
+		if len(body) != 1<<30 {
+			t.Errorf("%s has %d bytes, want 1 GiB", key, len(body))
+		}
+	}
+	if peak > 150<<20 {
+		t.Errorf("the worker took %d MiB", peak>>20)
+	}
+	t.Logf("1 GiB published in %v, %d MiB of memory at most", took.Round(time.Millisecond), peak>>20)
+}
+
 // TestFaultsOSS has every call of a mount fail in every way, while it
 // publishes.
 func TestFaultsOSS(t *testing.T) {
