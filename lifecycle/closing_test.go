@@ -14,7 +14,8 @@ func TestTriggerAwaitsWhatItCanPublish(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	for name, want := range map[string]bool{"x.gz": true, "whole.log": false, "x.lock": false, ".x": false} {
 		t.Run(name, func(t *testing.T) {
-			in := openInstance(t, Config{Store: mem.New(mem.Options{}), Now: func() time.Time { return now }})
+			in := openInstance(t, Config{Store: mem.New(mem.Options{})})
+			in.now = func() time.Time { return now }
 			ino := create(t, in, name)
 			if _, err := in.OpenFile(ino, Use{Write: true}, Caller{}); err != nil {
 				t.Fatal(err)
