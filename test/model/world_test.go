@@ -178,6 +178,9 @@ func (w *world) look(fresh []*node) {
 		p := filepath.Join(w.mnt, n.path())
 		w.want(0, again(func() error { return unix.Lstat(p, &st) }), "stat of %s", n.path())
 		w.wantStat(n, st)
+		w.want(syscall.EPERM, again(func() error { return syscall.Unlink(p) }), "unlink %s, finished", n.path())
+		w.want(syscall.EPERM, again(func() error { return syscall.Rename(p, p+"z") }), "rename %s, finished", n.path())
+		w.want(syscall.EPERM, again(func() error { _, err := unix.Open(p, unix.O_RDWR, 0); return err }), "open %s, finished", n.path())
 	}
 	for _, root := range w.roots {
 		w.lookInto(root)
@@ -185,7 +188,12 @@ func (w *world) look(fresh []*node) {
 }
 
 func (w *world) lookInto(d *node) {
-	w.list(d, filepath.Join(w.mnt, d.path()))
+	p := filepath.Join(w.mnt, d.path())
+	w.list(d, p)
+	if w.holdsFinished(d) {
+		w.want(syscall.ENOTEMPTY, again(func() error { return syscall.Rmdir(p) }), "rmdir %s, which holds finished files", d.path())
+		w.want(syscall.EPERM, again(func() error { return syscall.Rename(p, p+"z") }), "rename %s, which holds finished files", d.path())
+	}
 	for _, n := range d.children {
 		if n.kind == directory {
 			w.lookInto(n)
