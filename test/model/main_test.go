@@ -37,7 +37,11 @@ func TestMain(m *testing.M) {
 	flag.IntVar(&given.short, "model.short", 2_000, "sequences of calls with -short")
 	flag.IntVar(&given.runners, "model.runners", 100, "sequences at a time: all wait for each other's checkpoints")
 	flag.Parse()
-	if err := flag.Set("rapid.steps", "30"); err != nil {
+	steps := "30"
+	if testing.Short() {
+		steps = "60" // of which rapid does half
+	}
+	if err := flag.Set("rapid.steps", steps); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -58,7 +62,7 @@ sinks:
 func TestMountAgainstModel(t *testing.T) {
 	total := given.sequences
 	if testing.Short() {
-		total = given.short * 2 // rapid halves
+		total = given.short
 	}
 	for how, part := range map[string]int{"auto": 9, "off": 1} {
 		t.Run("passthrough="+how, func(t *testing.T) {
@@ -93,7 +97,11 @@ func place(t *testing.T, passthrough string) *harness.Lab {
 func run(t *testing.T, l *harness.Lab, sequences int) {
 	t.Helper()
 	runners := min(given.runners, sequences)
-	if err := flag.Set("rapid.checks", strconv.Itoa((sequences+runners-1)/runners)); err != nil {
+	each := (sequences + runners - 1) / runners
+	if testing.Short() {
+		each *= 5 // of which rapid does a fifth
+	}
+	if err := flag.Set("rapid.checks", strconv.Itoa(each)); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
