@@ -31,7 +31,7 @@ func (in *Instance) Account() (audit.State, error) {
 	if err != nil {
 		return s, err
 	}
-	s.Retired, err = retired(in.cfg.StateDir)
+	s.Retired, s.Deleted, err = retired(in.cfg.StateDir)
 	return s, err
 }
 
@@ -58,18 +58,17 @@ func AccountOf(stateDir, spoolDir string, log *slog.Logger) (audit.State, error)
 	if err := errors.Join(err, tree.Close()); err != nil {
 		return s, err
 	}
-	s.Retired, err = retired(stateDir)
+	s.Retired, s.Deleted, err = retired(stateDir)
 	return s, err
 }
 
 // retired are the finished parts of the retained manifests, which the journal
-// need not have any more.
-func retired(stateDir string) ([]journal.Part, error) {
+// need not have any more, and those of them that were deleted since.
+func retired(stateDir string) (parts []journal.Part, gone []uint64, err error) {
 	files, err := filepath.Glob(filepath.Join(stateDir, "manifests", "*.json"))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var parts []journal.Part
 	for _, file := range files {
 		var m Manifest
 		data, err := os.ReadFile(file)
@@ -80,15 +79,17 @@ func retired(stateDir string) ([]journal.Part, error) {
 			err = json.Unmarshal(data, &m)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("manifest %s: %w", file, err)
+			return nil, nil, fmt.Errorf("manifest %s: %w", file, err)
 		}
 		for _, f := range m.Files {
-			if f.State != deleted {
+			if f.State == deleted {
+				gone = append(gone, f.Part)
+			} else {
 				parts = append(parts, retiredPart(f))
 			}
 		}
 	}
-	return parts, nil
+	return parts, gone, nil
 }
 
 // retiredPart is a part as far as a manifest has it. It does not say how many

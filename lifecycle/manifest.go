@@ -132,16 +132,18 @@ func (in *Instance) markDeleted(key string) error {
 		if err != nil {
 			continue // expired since
 		}
-		i := slices.IndexFunc(m.Files, func(f PartStatus) bool { return f.Key == key })
+		i := slices.IndexFunc(m.Files, func(f PartStatus) bool { return f.Key == key && f.State != deleted })
 		if i < 0 {
-			continue
+			continue // or it had the name before another one, and was deleted then
 		}
 		m.Files[i].State = deleted
 		data, err := json.Marshal(m)
 		if err != nil {
 			return err
 		}
-		return writeFile(in.manifestPath(id), data, true)
+		if err := writeFile(in.manifestPath(id), data, true); err != nil {
+			return err
+		}
 	}
 	return nil
 }

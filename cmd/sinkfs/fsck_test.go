@@ -74,6 +74,31 @@ func TestFsckFinds(t *testing.T) {
 	fsck(9, `.*! target +mismatch .*`, `sinkfs: 1 problem found: .*\n`)
 }
 
+// TestFsckKnowsDeletedFiles: what was deleted through the mount is not missed,
+// how often the name is used again; what was deleted behind its back is.
+func TestFsckKnowsDeletedFiles(t *testing.T) {
+	m := sinkfstest.NewConfigured(t, "sinks: [{path: /, kind: file, allow_delete: true}]\n")
+	publish := func() {
+		t.Helper()
+		waitFor(t, "the mount to see that the name is free", func() bool { return os.WriteFile(m.Path("a.txt"), []byte("x\n"), 0o644) == nil })
+		m.Publish()
+	}
+	for range 2 {
+		publish()
+		if err := os.Remove(m.Path("a.txt")); err != nil {
+			t.Fatal(err)
+		}
+		want(t, sinkfstest.Run(t, "fsck", m.Point), 0, " +WHERE.*BYTES\n", "")
+	}
+	publish()
+	want(t, sinkfstest.Run(t, "fsck", m.Point), 0, ".*target +finished +1 +2\n", "")
+	if err := os.Remove(filepath.Join(m.Target, "a.txt")); err != nil {
+		t.Fatal(err)
+	}
+	publish()
+	want(t, sinkfstest.Run(t, "fsck", m.Point), 9, ".*target +finished +1 +2\n.*! +target +missing +a.txt .* has the name now\n", "sinkfs: 1 problem found: .*\n")
+}
+
 func TestFsckWithoutAStateDirectory(t *testing.T) {
 	m := sinkfstest.New(t)
 	appendTo(t, m.Path("app.log"), "one\n")

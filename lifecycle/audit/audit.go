@@ -34,6 +34,7 @@ type Input struct {
 type State struct {
 	Records []journal.Record // as the journal loads them
 	Retired []journal.Part   // finished, out of the journal, in retained manifests
+	Deleted []uint64         // parts whose files were deleted through the mount
 	Sources []Source
 }
 

@@ -37,6 +37,9 @@ func newIndex(s State) *index {
 			x.finished[r.ID] = append(x.finished[r.ID], r.Finished...)
 		}
 	}
+	for _, id := range s.Deleted { // the journal may remember them for a while
+		delete(x.parts, id)
+	}
 	return x
 }
 

@@ -16,12 +16,13 @@ type stateJSON struct {
 	Checkpoints []journal.Checkpoint `json:"checkpoints"`
 	Parts       []journal.Part       `json:"parts"`
 	Retired     []journal.Part       `json:"retired"`
+	Deleted     []uint64             `json:"deleted"`
 	Sources     []Source             `json:"sources"`
 }
 
 // MarshalJSON implements json.Marshaler.
 func (s State) MarshalJSON() ([]byte, error) {
-	j := stateJSON{Retired: s.Retired, Sources: s.Sources}
+	j := stateJSON{Retired: s.Retired, Deleted: s.Deleted, Sources: s.Sources}
 	for _, r := range s.Records {
 		switch r := r.(type) {
 		case journal.Instance:
@@ -47,7 +48,7 @@ func (s *State) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &j); err != nil {
 		return err
 	}
-	*s = State{Retired: j.Retired, Sources: j.Sources}
+	*s = State{Retired: j.Retired, Deleted: j.Deleted, Sources: j.Sources}
 	if j.Instance != nil {
 		s.Records = append(s.Records, *j.Instance)
 	}

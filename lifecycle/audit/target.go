@@ -276,6 +276,12 @@ func (a *audit) place(ctx context.Context, p journal.Part) (Row, error) {
 	if err != nil {
 		return Row{}, err
 	}
+	if l, ok := readLabel(info.Meta); ok && l.instance == a.known.uid && l.part != p.ID {
+		return Row{
+			Area: Target, Kind: Missing, Path: p.Key, Bytes: p.Bytes,
+			Explanation: fmt.Sprintf("part %d of checkpoint %d was published here: somebody deleted it, and %v has the name now", p.ID, p.Checkpoint, l),
+		}, nil
+	}
 	r, err := a.explain(ctx, info) // published behind the walk?
 	if r.Kind == Foreign || r.Kind == Other {
 		r.Kind = Mismatch
