@@ -47,6 +47,7 @@ func AccountOf(stateDir, spoolDir string, log *slog.Logger) (audit.State, error)
 	if err != nil {
 		return s, err
 	}
+	empty := len(s.Records) == 0
 	if spoolDir == "" {
 		spoolDir = filepath.Join(stateDir, "spool")
 	}
@@ -57,6 +58,9 @@ func AccountOf(stateDir, spoolDir string, log *slog.Logger) (audit.State, error)
 	s.Sources, err = audit.Sources(tree)
 	if err := errors.Join(err, tree.Close()); err != nil {
 		return s, err
+	}
+	if empty && len(s.Sources) > 0 {
+		return s, errEmptyJournal(stateDir, len(s.Sources))
 	}
 	s.Retired, s.Deleted, err = retired(stateDir)
 	return s, err

@@ -169,8 +169,7 @@ func (in *Instance) identify(ctx context.Context, r recovery) error {
 	old := r.instance
 	switch {
 	case old == nil && len(in.sources) > 0:
-		return fmt.Errorf("state directory %s: the spool holds %d files but the journal is empty: run 'sinkfs journal restore', or name the right state directory: %w",
-			in.cfg.StateDir, len(in.sources), ErrState)
+		return errEmptyJournal(in.cfg.StateDir, len(in.sources))
 	case old == nil:
 		uid := make([]byte, 8)
 		if _, err := rand.Read(uid); err != nil {
@@ -200,6 +199,11 @@ func (in *Instance) identify(ctx context.Context, r recovery) error {
 		return err
 	}
 	return in.persist(in.journal.Mark, fresh)
+}
+
+func errEmptyJournal(stateDir string, files int) error {
+	return fmt.Errorf("state directory %s: the spool holds files (%d) but the journal is empty: run 'sinkfs journal restore', or name the right state directory: %w",
+		stateDir, files, ErrState)
 }
 
 // meet reaches a target that was never reached with this state directory: a

@@ -99,6 +99,20 @@ func TestFsckKnowsDeletedFiles(t *testing.T) {
 	want(t, sinkfstest.Run(t, "fsck", m.Point), 9, ".*target +finished +1 +2\n.*! +target +missing +a.txt .* has the name now\n", "sinkfs: 1 problem found: .*\n")
 }
 
+// TestFsckWithoutAJournal: without it nothing is explained, least of all a spool.
+func TestFsckWithoutAJournal(t *testing.T) {
+	m := sinkfstest.New(t)
+	appendTo(t, m.Path("app.log"), "one\n")
+	m.Publish()
+	want(t, sinkfstest.Run(t, "umount", m.Point), 0, ".*", ".*")
+	if err := os.RemoveAll(filepath.Join(m.State, "journal")); err != nil {
+		t.Fatal(err)
+	}
+	refused := `sinkfs: .*the spool holds files \(1\) but the journal is empty: .*\n`
+	want(t, sinkfstest.Run(t, "mount", "-b", "--state-dir", m.State, m.Target, m.Point), 6, "", refused) // leaves an empty one
+	want(t, sinkfstest.Run(t, "fsck", "--state-dir", m.State, m.Target), 6, "", refused)
+}
+
 func TestFsckWithoutAStateDirectory(t *testing.T) {
 	m := sinkfstest.New(t)
 	appendTo(t, m.Path("app.log"), "one\n")
