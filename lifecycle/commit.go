@@ -167,7 +167,7 @@ func sameSum(a, b string) bool {
 // sink. A file of a file sink has no other.
 func (in *Instance) makeWay(ctx context.Context, p *part, found backend.Info) error {
 	if p.File && p.sink.File {
-		return in.quarantine(p, fmt.Errorf("%q of %d bytes: %w, move one of them", p.Key, found.Size, errForeign))
+		return in.quarantine(p, fmt.Errorf("%q of %d bytes: %w, rename the file in the mount", p.Key, found.Size, errForeign))
 	}
 	in.log.Warn("another object has the key, the part takes the next number", slog.String("key", p.Key))
 	next := p.Part

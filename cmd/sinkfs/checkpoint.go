@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"syscall"
 	"time"
 
@@ -90,6 +91,9 @@ func isAnswer(failed error, last journal.Checkpoint) bool {
 	return errors.Is(failed, syscall.EIO) && last.State != journal.Complete
 }
 
+// isQuarantine says whether somebody has to do something first.
+func isQuarantine(f journal.Failure) bool { return strings.HasPrefix(f.Error, "quarantined: ") }
+
 // reason turns the errno of the trigger into words; nil stays nil.
 func reason(err error, line string, last journal.Checkpoint) error {
 	switch {
@@ -104,8 +108,12 @@ func reason(err error, line string, last journal.Checkpoint) error {
 	case errors.Is(err, syscall.ENOSPC):
 		return errors.New("the state directory is full: free space on its disk, then ask again")
 	case isAnswer(err, last) && len(last.Failed) > 0:
-		return fmt.Errorf("checkpoint %d is %s, %s not published, which is tried again: %s", last.ID, last.State,
-			plural(int64(len(last.Failed)), "part"), last.Failed[0].Error)
+		again := ", which is tried again"
+		if isQuarantine(last.Failed[0]) {
+			again = ""
+		}
+		return fmt.Errorf("checkpoint %d is %s, %s not published%s: %s", last.ID, last.State,
+			plural(int64(len(last.Failed)), "part"), again, last.Failed[0].Error)
 	case errors.Is(err, syscall.EIO) && last.Error != "":
 		return fmt.Errorf("the checkpoint failed: %s: see 'sinkfs status' and the log of the mount", last.Error)
 	case errors.Is(err, syscall.EIO):

@@ -43,6 +43,20 @@ func want(t *testing.T, r sinkfstest.Result, code int, stdout, stderr string) {
 	match("stderr", r.Stderr, stderr)
 }
 
+// TestCheckpointSaysWhatToDo about a file whose key is another object's.
+func TestCheckpointSaysWhatToDo(t *testing.T) {
+	m := sinkfstest.NewConfigured(t, "sinks: [{path: /, kind: file}]\n")
+	appendTo(t, m.Path("a.txt"), "mine\n")
+	if err := os.WriteFile(filepath.Join(m.Target, "a.txt"), []byte("another\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want(t, sinkfstest.Run(t, "checkpoint", m.Point), 1, ".*failed +a.txt.*", "sinkfs: checkpoint 1 is partial, 1 part not published: quarantined: .*another object has this key, rename the file in the mount\n")
+	if err := os.Rename(m.Path("a.txt"), m.Path("b.txt")); err != nil {
+		t.Fatal(err)
+	}
+	want(t, sinkfstest.Run(t, "checkpoint", m.Point), 0, "checkpoint 2 complete: 1 part.*", "")
+}
+
 func TestCheckpointCommand(t *testing.T) {
 	m := sinkfstest.New(t)
 	appendTo(t, m.Path("app.log"), "one\ntwo\n")
