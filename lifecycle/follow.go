@@ -28,11 +28,11 @@ type follower struct {
 
 func newFollower() *follower { return &follower{wake: make(chan struct{}, 1)} }
 
-// add has s looked at no later than after d.
-func (f *follower) add(s *source, now time.Time, d time.Duration) {
+// add has s looked at soon.
+func (f *follower) add(s *source, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.schedule(s, now, d)
+	f.schedule(s, now, fastest)
 }
 
 // again has s looked at once more, sooner while it grows.

@@ -76,7 +76,7 @@ func (in *Instance) count(s *source, u Use) {
 	if u.Write {
 		s.touched = now
 		s.writers++
-		in.follower.add(s, now, fastest)
+		in.follower.add(s, now)
 	}
 }
 
@@ -101,7 +101,7 @@ func (in *Instance) ReleaseFile(ino uint64, u Use) {
 	if u.Write {
 		s.writers--
 		s.touched = in.now()
-		in.follower.add(s, s.touched, fastest)
+		in.follower.add(s, s.touched)
 	}
 	drop := s.handles == 0 && s.gone
 	s.mu.Unlock()
@@ -114,7 +114,7 @@ func (in *Instance) ReleaseFile(ino uint64, u Use) {
 // Wrote says that the daemon itself appended or wrote to the file.
 func (in *Instance) Wrote(ino uint64) {
 	if s := in.source(ino); s != nil {
-		in.follower.add(s, in.now(), fastest)
+		in.follower.add(s, in.now())
 	}
 }
 

@@ -335,7 +335,7 @@ func (in *Instance) recoverSources(now time.Time) error {
 			}
 			continue
 		}
-		in.follower.add(s, now, fastest)
+		in.follower.add(s, now)
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ func (in *Instance) unlink(n *spool.Node) error {
 		return err
 	}
 	if stream {
-		in.follower.add(s, in.now(), fastest)
+		in.follower.add(s, in.now())
 		return nil
 	}
 	in.remove(s)
@@ -173,7 +173,7 @@ func (in *Instance) renameFile(n, old, toDir *spool.Node, to string) error {
 	s.touched = now
 	if n.Kind() == spool.Scratch {
 		in.settleKind(s)
-		in.follower.add(s, now, fastest)
+		in.follower.add(s, now)
 	}
 	return nil
 }
