@@ -87,13 +87,11 @@ func (s store) suffer(t *testing.T, m *sinkfstest.Mount, proxy *faultproxy.Proxy
 		t.Errorf("%s: checkpoint ended with %d: %s%s", name, r.Code, r.Stdout, r.Stderr)
 	}
 	for key := range s.keys(t, "/"+name+".gz") {
-		seen, err := os.ReadFile(m.Path(strings.TrimPrefix(key, "prod/")))
-		for try := 0; err != nil && try < 3; try++ { // a reader tries again
-			seen, err = os.ReadFile(m.Path(strings.TrimPrefix(key, "prod/")))
-		}
-		if err != nil || !bytes.Equal(seen, body) {
-			t.Errorf("%s: the file reads as %d bytes, %v, want %d", name, len(seen), err, len(body))
-		}
+		path := m.Path(strings.TrimPrefix(key, "prod/"))
+		sinkfstest.Eventually(t, name+": its file reads as it was written", func() bool { // a reader tries again
+			seen, err := os.ReadFile(path)
+			return err == nil && bytes.Equal(seen, body)
+		})
 	}
 	proxy.Set()
 	return took
