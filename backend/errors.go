@@ -10,8 +10,8 @@ var (
 	ErrNotExist = errors.New("does not exist")
 	// ErrExist: the key is taken.
 	ErrExist = errors.New("already exists")
-	// ErrPermission: the store refuses these credentials. It may change its
-	// mind, so a part waits.
+	// ErrPermission: the store refuses these credentials, or something else
+	// stands where the key needs a directory. That may change, so a part waits.
 	ErrPermission = errors.New("permission denied")
 	// ErrGone: a staged object that the store no longer knows.
 	ErrGone = errors.New("staged object is gone")

@@ -51,9 +51,9 @@ func kindOf(u use, err error) error {
 		// taken away between two calls.
 		return pick(u, backend.ErrNotExist, backend.ErrTransient)
 	case unix.ENOTDIR, unix.ELOOP:
-		// A file or a link stands where the key needs a directory: no name
-		// below it is possible.
-		return pick(u, backend.ErrNotExist, backend.ErrKey)
+		// A file or a link stands where the key needs a directory. It is not
+		// the key's fault: whoever put it there can take it away.
+		return pick(u, backend.ErrNotExist, backend.ErrPermission)
 	case unix.EEXIST:
 		return backend.ErrExist
 	case unix.EACCES, unix.EPERM, unix.EROFS:

@@ -35,7 +35,7 @@ func TestLinksAreNotFollowed(t *testing.T) {
 	put(t, s, "ours", "body")
 	for _, k := range []backend.Key{"dir/new", "in/new", "dir/d/new"} {
 		_, err := s.Put(t.Context(), object(k, nil))
-		wantKind(t, fmt.Sprintf("Put(%q)", k), err, backend.ErrKey)
+		wantKind(t, fmt.Sprintf("Put(%q)", k), err, backend.ErrPermission)
 	}
 	for _, k := range []backend.Key{"dir/secret", "in/ours"} {
 		_, err := s.Stat(t.Context(), k)

@@ -79,8 +79,8 @@ var meanings = map[string]objects.Meaning{
 	"KeyTooLongError":               {Kind: backend.ErrKey},
 	"InvalidURI":                    {Kind: backend.ErrKey},
 	"XMinioInvalidObjectName":       {Kind: backend.ErrKey},
-	"XMinioParentIsObject":          {Kind: backend.ErrKey, Remedy: "an object has the name of its directory"},
-	"ObjectParentIsFile":            {Kind: backend.ErrKey, Remedy: "an object has the name of its directory"},
+	"XMinioParentIsObject":          {Kind: backend.ErrPermission, Remedy: "an object has the name of its directory, move it away"},
+	"ObjectParentIsFile":            {Kind: backend.ErrPermission, Remedy: "an object has the name of its directory, move it away"},
 	"XMinioObjectExistsAsDirectory": {Kind: backend.ErrExist, Remedy: "it is a directory"},
 	"ExistingObjectIsDirectory":     {Kind: backend.ErrExist, Remedy: "it is a directory"},
 
