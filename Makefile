@@ -23,8 +23,8 @@ setup: ## install the system packages that tests use, build the stores
 
 test: setup ## run all tests; needs root and /dev/fuse
 	go vet ./...
-	go test -timeout 30m $$(go list ./... | grep -v /test/)
-	go test -timeout 30m -p 1 ./test/... # each of these wants the machine for itself
+	go test -count=1 -timeout 30m $$(go list ./... | grep -v /test/)
+	go test -count=1 -timeout 30m -p 1 ./test/... # each of these wants the machine for itself
 
 race: setup ## run all tests under the race detector
 	go test -race ./...
