@@ -7,6 +7,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/sinkfs/sinkfs/lifecycle"
 	"github.com/sinkfs/sinkfs/lifecycle/journal"
 )
 
@@ -38,6 +39,12 @@ func (c *controlFile) write(ctx *fuse.Context, data []byte) (int, error) {
 	case <-a.done:
 	case <-patience.Done():
 		return 0, c.leave(a, patience.Err())
+	}
+	if errors.Is(a.err, lifecycle.ErrStopped) {
+		// This process ends. When another takes the connection over it gets
+		// the call again, and knows the answer.
+		<-patience.Done()
+		return 0, a.err
 	}
 	c.take(a)
 	if a.err != nil {

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -172,6 +173,9 @@ func (in *Instance) serve(ctx context.Context) error {
 func (in *Instance) serveRound(ctx context.Context) {
 	if r := in.rounds.take(); r != nil {
 		r.result, r.err = in.checkpoint(ctx, r.trigger)
+		if r.err != nil && ctx.Err() != nil {
+			r.err = fmt.Errorf("%w: %w", ErrStopped, r.err) // it says nothing about the checkpoint
+		}
 		close(r.done)
 	}
 }

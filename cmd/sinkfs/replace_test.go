@@ -6,7 +6,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/sinkfs/sinkfs/fusefs/mount"
 	"github.com/sinkfs/sinkfs/internal/sinkfstest"
 )
 
@@ -46,5 +48,46 @@ func TestReplaceThatCannotBe(t *testing.T) {
 	}
 	if got := publishedText(t, f.target); got != "hello\n" {
 		t.Errorf("published %q, want %q", got, "hello\n")
+	}
+}
+
+// TestTriggerOutlivesReplace: who waits for a checkpoint gets its answer from
+// the next worker, not an error because the first one made room.
+func TestTriggerOutlivesReplace(t *testing.T) {
+	m := sinkfstest.New(t)
+	var inTheWay []string
+	for _, at := range []time.Time{time.Now(), time.Now().Add(time.Hour)} {
+		inTheWay = append(inTheWay, filepath.Join(m.Target, at.UTC().Format("2006-01-02--15")))
+	}
+	for _, path := range inTheWay {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	appendTo(t, m.Path("app.log"), "one\n")
+	answer := make(chan error, 1)
+	go func() { answer <- os.WriteFile(m.Path(".sinkfs/checkpoint"), []byte("now\n"), 0) }()
+	waitFor(t, "a commit that cannot be", func() bool {
+		text, err := os.ReadFile(m.Path(".sinkfs/parts"))
+		return err == nil && strings.Contains(string(text), `"committing"`)
+	})
+	before := supervisorOf(t, m)
+	if err := syscall.Kill(before.PID, syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "another worker", func() bool {
+		k, err := mount.Query(t.Context(), m.State) // nobody answers while the supervisor changes
+		return err == nil && k.Worker != 0 && k.Worker != before.Worker
+	})
+	for _, path := range inTheWay {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-answer; err != nil {
+		t.Errorf("the trigger: %v", err)
+	}
+	if got := m.Records(); got["one"] != 1 {
+		t.Errorf("published %v", got)
 	}
 }
