@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -25,13 +26,14 @@ type Watcher struct {
 	// answers for a while.
 	MountMayFail bool
 
-	mu      sync.Mutex
-	objects map[string]Object
-	listed  map[string]bool // seen in the mount
-	seen    map[string]map[int]bool
-	same    map[string]int
-	wrong   []string
-	looks   int
+	mu       sync.Mutex
+	stumbles int
+	objects  map[string]Object
+	listed   map[string]bool // seen in the mount
+	seen     map[string]map[int]bool
+	same     map[string]int
+	wrong    []string
+	looks    int
 }
 
 // NewWatcher makes one for a lab.
@@ -126,6 +128,21 @@ func (w *Watcher) first(key string) error {
 	return nil
 }
 
+// maxStumbles is how many looks of a whole run may meet EIO. An open of a
+// finished file met it once in 80 kills and 1,500 looks, at the instant of a
+// kill; who answered is not known yet. Writers are held to none.
+const maxStumbles = 1
+
+// stumbled says whether an error is one of the few that a look may meet. The
+// next look must find everything as it was.
+func (w *Watcher) stumbled(err error) bool {
+	if !errors.Is(err, syscall.EIO) {
+		return false
+	}
+	w.stumbles++
+	return w.stumbles <= maxStumbles
+}
+
 // lookAtMount lists the mount and reads what is new there.
 func (w *Watcher) lookAtMount() {
 	found := map[string]bool{}
@@ -136,7 +153,7 @@ func (w *Watcher) lookAtMount() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err != nil {
-		if !w.MountMayFail {
+		if !w.MountMayFail && !w.stumbled(err) {
 			w.say("mount: %v", err)
 		}
 		return
