@@ -24,11 +24,12 @@ const (
 	refused outcome = "refused" // damaged, behind or version; and so again the next time
 	whole   outcome = "whole"   // nothing is missing: the damage does not matter
 	last    outcome = "last"    // without the very last transaction, after the anchor
+	untold  outcome = "untold"  // the same, and it was not acknowledged
 )
 
 // killedJournal is a journal with tables and write-ahead logs, as kill -9
-// leaves it, and what its writers stood at.
-func killedJournal(t *testing.T) (dir string, at *world) {
+// leaves it, what its writers stood at, and what they had been told.
+func killedJournal(t *testing.T) (dir string, at *world, acked [writers]uint64) {
 	t.Helper()
 	dir = t.TempDir()
 	w := startWriting(t, dir)
@@ -40,7 +41,7 @@ func killedJournal(t *testing.T) (dir string, at *world) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return dir, at
+	return dir, at, w.now()
 }
 
 func copyTree(t *testing.T, from, to string) {
@@ -73,7 +74,7 @@ func stateOf(t *testing.T, dir string) (*world, error) {
 }
 
 // judge opens a damaged journal twice.
-func judge(t *testing.T, dir string, want *world) (outcome, string) {
+func judge(t *testing.T, dir string, want *world, acked [writers]uint64) (outcome, string) {
 	t.Helper()
 	got, err := stateOf(t, dir)
 	if err != nil {
@@ -88,20 +89,24 @@ func judge(t *testing.T, dir string, want *world) (outcome, string) {
 	if got.Wrong != "" {
 		return "inconsistent", got.Wrong
 	}
-	behind := uint64(0)
+	behind, told := uint64(0), false
 	for w := range uint64(writers) {
 		if got.number(w) > want.number(w) {
 			return "invented", fmt.Sprint(got)
 		}
 		behind += want.number(w) - got.number(w)
+		told = told || got.number(w) < acked[w]
 	}
+	missing := fmt.Sprintf("%d calls are missing, %v were acknowledged", behind, acked)
 	switch {
 	case behind == 0:
 		return whole, ""
-	case behind <= writers: // a transaction holds at most one call of each writer
-		return last, fmt.Sprintf("%d calls are missing", behind)
+	case behind > writers: // a transaction holds at most one call of each writer
+		return "silently older", missing
+	case told:
+		return last, missing
 	}
-	return "silently older", fmt.Sprintf("%d calls are missing", behind)
+	return untold, missing
 }
 
 func isRefusal(err error) bool {
@@ -153,11 +158,13 @@ func damages() []damage {
 // TestDamageOfAnyFileIsNoticedOrHarmless is the table of what becomes of a
 // journal whose files are damaged after a kill -9.
 func TestDamageOfAnyFileIsNoticedOrHarmless(t *testing.T) {
-	dir, at := killedJournal(t)
+	dir, at, acked := killedJournal(t)
 	allowed := map[string][]outcome{ // else only whole and refused
-		".mem flip":          {refused, whole, last},
-		".mem half":          {refused, whole, last},
-		".mem one byte less": {refused, whole, last},
+		".mem flip":          {refused, whole, untold, last},
+		".mem half":          {refused, whole, untold, last},
+		".mem one byte less": {refused, whole, untold, last},
+		".mem delete":        {refused, whole, untold}, // a log that the anchor had no time to name
+		".mem empty":         {refused, whole, untold},
 		"anchor delete":      {refused},
 		"anchor flip":        {refused},
 		"MANIFEST delete":    {refused},
@@ -171,7 +178,7 @@ func TestDamageOfAnyFileIsNoticedOrHarmless(t *testing.T) {
 			} else if err != nil {
 				t.Fatal(err)
 			}
-			got, why := judge(t, copied, at)
+			got, why := judge(t, copied, at, acked)
 			want, ok := allowed[cmp.Or(filepath.Ext(file), filepath.Base(file))+" "+d.name]
 			if !ok {
 				want = []outcome{refused, whole}

@@ -2,6 +2,8 @@ package journal
 
 import (
 	"errors"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/dgraph-io/badger/v4"
@@ -194,5 +196,37 @@ func TestLinksBeforeTheAnchorGo(t *testing.T) {
 	}
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestAnchorNamesTheNewestLogOfWhatWasAcknowledged: a log that the anchor does
+// not name could be deleted unnoticed, with acknowledged records in it.
+func TestAnchorNamesTheNewestLogOfWhatWasAcknowledged(t *testing.T) {
+	dir := t.TempDir()
+	j, err := Open(Options{Dir: dir, MinFree: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	long := strings.Repeat("x", maxTxnBytes/2)
+	first, err := newestLog(filepath.Join(dir, dbName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for newest := first; newest.Number < first.Number+3; {
+		if err := j.Write(Checkpoint{ID: 1, Error: long}); err != nil {
+			t.Fatal(err)
+		}
+		if newest, err = newestLog(filepath.Join(dir, dbName)); err != nil {
+			t.Fatal(err)
+		}
+		a, err := readAnchor(dir)
+		if err != nil || a == nil || a.Log.Number != newest.Number {
+			t.Fatalf("the anchor names log %+v (%v), the newest is %d", a, err, newest.Number)
+		}
 	}
 }

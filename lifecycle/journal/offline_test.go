@@ -26,7 +26,7 @@ func fingerprint(t *testing.T, dir string) string {
 }
 
 func TestVerifyDumpAndBackupChangeNothing(t *testing.T) {
-	dir, at := killedJournal(t)
+	dir, at, _ := killedJournal(t)
 	before := fingerprint(t, dir)
 	report, err := journal.Verify(dir)
 	must(t, err)
@@ -63,7 +63,7 @@ func TestDump(t *testing.T) {
 }
 
 func TestRestoreOfABackupIsTheSameJournal(t *testing.T) {
-	dir, _ := killedJournal(t)
+	dir, _, _ := killedJournal(t)
 	var backup bytes.Buffer
 	must(t, journal.Backup(dir, &backup))
 	j := open(t, dir)

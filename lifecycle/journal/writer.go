@@ -136,19 +136,20 @@ func (w *writer) commit(b *batch) error {
 			return w.fail(err)
 		}
 	}
-	mark := false
+	mark := w.anchorDue() // a log that the anchor does not name could go unnoticed
+	early := !mark
 	for _, r := range b.waiting {
-		if mark = mark || r.mark; !r.mark {
+		if mark = mark || r.mark; early && !r.mark {
 			r.answer(nil)
 		}
 	}
-	if mark || w.anchorDue() {
+	if mark {
 		if err := w.moveAnchor(); err != nil {
 			return w.fail(err)
 		}
 	}
 	for _, r := range b.waiting {
-		if r.mark {
+		if r.done != nil {
 			r.answer(nil)
 		}
 	}
