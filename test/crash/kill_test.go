@@ -202,7 +202,7 @@ func (o *outcome) finish(ctx context.Context, l *harness.Lab, crew *harness.Crew
 	if code != 0 {
 		o.wrong = append(o.wrong, fmt.Sprintf("umount ended with %d: %s", code, output))
 	}
-	w.Final()
+	w.Final(ctx)
 	seen, looks := w.Wrong()
 	o.looks = looks
 	o.wrong = append(o.wrong, seen...)
@@ -210,7 +210,7 @@ func (o *outcome) finish(ctx context.Context, l *harness.Lab, crew *harness.Crew
 	if err != nil {
 		return err
 	}
-	wrong, err := harness.Verify(l.Target, harness.Sinks(), claims)
+	wrong, err := harness.Verify(ctx, l.Shelf(), harness.Sinks(), claims)
 	o.wrong = append(o.wrong, wrong...)
 	return errors.Join(err, beneath(l, o))
 }

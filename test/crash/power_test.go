@@ -49,7 +49,7 @@ func cuts(t *testing.T, binary string, kind testfs.Kind, count int) {
 			t.Fatal(err)
 		}
 		harness.Pass(ctx, rand.N(200*time.Millisecond))
-		seen := w.Seen()
+		seen := w.Seen(ctx)
 		acked, err := crew.Claims() // before the cut: all of it must be there after
 		if err != nil {
 			t.Fatal(err)
@@ -90,7 +90,7 @@ func afterCut(t *testing.T, binary, dir string, acked []harness.Claim, seen map[
 	defer cancel()
 	defer l.AbortAfter(ctx)()
 	before := harness.NewWatcher(l)
-	before.Look()
+	before.Look(ctx)
 	if err := l.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -98,14 +98,14 @@ func afterCut(t *testing.T, binary, dir string, acked []harness.Claim, seen map[
 	if err != nil || code != 0 {
 		t.Fatalf("umount: %d, %v: %s", code, err, output)
 	}
-	before.Final() // what was finished stays as it was
-	before.Same(seen)
+	before.Final(ctx) // what was finished stays as it was
+	before.Same(ctx, seen)
 	wrong, _ := before.Wrong()
 	for i := range acked {
 		acked[i].Cut = true
 		records += len(acked[i].Acked)
 	}
-	more, err := harness.Verify(l.Target, harness.Sinks(), acked)
+	more, err := harness.Verify(ctx, l.Shelf(), harness.Sinks(), acked)
 	if wrong = append(wrong, more...); err != nil || len(wrong) > 0 {
 		t.Errorf("after a cut: %v\n%s", err, harness.Problems(wrong))
 	}

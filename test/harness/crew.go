@@ -200,7 +200,7 @@ func (c *Crew) Inquire(ctx context.Context, w *Watcher) (succeeded int, failures
 			continue
 		}
 		succeeded++
-		w.Promised(before)
+		w.Promised(ctx, before)
 		Pass(ctx, 100*time.Millisecond)
 	}
 	return succeeded, failures

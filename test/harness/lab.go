@@ -18,7 +18,8 @@ import (
 type Lab struct {
 	Binary string
 	State  string
-	Target string
+	Target string // a directory, unless Store says how to read it
+	Store  Shelf
 	Mount  string
 	Notes  string   // directory for what writers note
 	Args   []string // more flags of mount
@@ -60,6 +61,14 @@ func NewLab(tb testing.TB, binary, dir string) *Lab {
 		}
 	})
 	return l
+}
+
+// Shelf is the target as a reader has it.
+func (l *Lab) Shelf() Shelf {
+	if l.Store != nil {
+		return l.Store
+	}
+	return Dir(l.Target)
 }
 
 // clear takes away what a test left behind.

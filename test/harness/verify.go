@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"path"
@@ -21,12 +22,12 @@ type Claim struct {
 // every acknowledged record is there once, one that failed at most once, in
 // the order of its writer, whole, and nothing is there that nobody wrote.
 // sinks are the paths of the sinks below the root.
-func Verify(target string, sinks []string, claims []Claim) ([]string, error) {
-	s, err := readShelf(target, sinks)
+func Verify(ctx context.Context, target Shelf, sinks []string, claims []Claim) ([]string, error) {
+	s, err := takeStock(ctx, target, sinks)
 	if err != nil {
 		return nil, err
 	}
-	v := &verdict{shelf: s, claims: map[string]*Claim{}}
+	v := &verdict{stock: s, claims: map[string]*Claim{}}
 	for _, c := range claims {
 		v.claims[c.ID] = &c
 	}
@@ -46,7 +47,7 @@ func Verify(target string, sinks []string, claims []Claim) ([]string, error) {
 
 // verdict collects what is wrong.
 type verdict struct {
-	*shelf
+	*stock
 	claims map[string]*Claim
 	wrong  []string
 }

@@ -16,12 +16,12 @@ import (
 	"time"
 )
 
-// Watcher looks at the target directory and at the mount as readers do, all
-// the time: a name that is not finished, or a finished file that changes or
+// Watcher looks at the target and at the mount as readers do, all the time: a name that is not finished, or a finished file that changes or
 // goes, is a failure. It also knows what every file holds, to see whether a
 // checkpoint that succeeded told the truth.
 type Watcher struct {
-	Target, Mount string
+	Target Shelf
+	Mount  string
 	// MountMayFail is set where the supervisor is killed: then nobody
 	// answers for a while.
 	MountMayFail bool
@@ -39,7 +39,7 @@ type Watcher struct {
 // NewWatcher makes one for a lab.
 func NewWatcher(l *Lab) *Watcher {
 	return &Watcher{
-		Target: l.Target, Mount: l.Mount,
+		Target: l.Shelf(), Mount: l.Mount,
 		objects: map[string]Object{}, listed: map[string]bool{}, seen: map[string]map[int]bool{}, same: map[string]int{},
 	}
 }
@@ -49,8 +49,8 @@ func (w *Watcher) Run(ctx context.Context) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		w.Look()
-		w.lookAtMount()
+		w.Look(ctx)
+		w.lookAtMount(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -73,43 +73,49 @@ func (w *Watcher) say(format string, args ...any) {
 }
 
 // Look looks at the target once.
-func (w *Watcher) Look() {
+func (w *Watcher) Look(ctx context.Context) {
+	ctx, done := begun(ctx)
+	defer done()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.looks++
-	found := map[string]bool{}
-	err := walk(w.Target, func(key string, info fs.FileInfo) error {
-		found[key] = true
+	found, err := w.Target.List(ctx)
+	if err != nil {
+		w.say("target: %v", err)
+		return
+	}
+	for key, label := range found {
 		old, known := w.objects[key]
 		switch {
 		case Unfinished(key):
 			w.say("target shows %q", key)
-		case known && info.Size() != old.size:
-			w.say("finished file %q of %d bytes has %d now", key, old.size, info.Size())
+		case known && label != old.Label:
+			w.say("finished file %q was %v and is %v now", key, old.Label, label)
 		case !known:
-			return w.first(key)
+			w.first(ctx, key, label)
 		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		w.say("target: %v", err)
-		return
 	}
 	for key := range w.objects {
-		if !found[key] {
+		if _, there := found[key]; !there {
 			w.say("finished file %q is gone", key)
 			delete(w.objects, key)
 		}
 	}
 }
 
+// begun is the context of a look, which is never left half done.
+func begun(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+}
+
 // first notes a file at first sight.
-func (w *Watcher) first(key string) error {
-	data, err := os.ReadFile(filepath.Join(w.Target, key))
-	if err != nil {
-		return err
+func (w *Watcher) first(ctx context.Context, key string, label Label) {
+	data, err := w.Target.Read(ctx, key)
+	if err != nil || int64(len(data)) != label.Size {
+		w.say("finished file %q reads %d bytes of %d: %v", key, len(data), label.Size, err)
+		return
 	}
-	w.objects[key] = Object{int64(len(data)), sha256.Sum256(data)}
+	w.objects[key] = Object{label, sha256.Sum256(data)}
 	for line := range strings.Lines(string(data)) {
 		writer, number, identical, ok := parse(strings.TrimSuffix(line, "\n"))
 		switch {
@@ -125,7 +131,6 @@ func (w *Watcher) first(key string) error {
 			w.seen[writer][number] = true
 		}
 	}
-	return nil
 }
 
 // maxStumbles is how many looks of a whole run may meet EIO. An open of a
@@ -144,11 +149,13 @@ func (w *Watcher) stumbled(err error) bool {
 }
 
 // lookAtMount lists the mount and reads what is new there.
-func (w *Watcher) lookAtMount() {
+func (w *Watcher) lookAtMount(ctx context.Context) {
+	ctx, done := begun(ctx)
+	defer done()
 	found := map[string]bool{}
 	err := walk(w.Mount, func(key string, info fs.FileInfo) error {
 		found[key] = true
-		return w.listedInMount(key, info)
+		return w.listedInMount(ctx, key, info)
 	})
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -169,45 +176,43 @@ func (w *Watcher) lookAtMount() {
 	}
 }
 
-// listedInMount compares a name of the mount with the target.
-func (w *Watcher) listedInMount(key string, info fs.FileInfo) error {
-	real, err := os.Lstat(filepath.Join(w.Target, key))
+// listedInMount compares a name of the mount with the target, where it may be
+// newer than the last look there.
+func (w *Watcher) listedInMount(ctx context.Context, key string, info fs.FileInfo) error {
 	w.mu.Lock()
-	known := w.listed[key]
-	switch {
-	case err != nil:
-		w.say("the mount shows %q, which is not finished: %v", key, err)
-	case info.Size() != real.Size():
-		w.say("the mount shows %q with %d bytes, it has %d", key, info.Size(), real.Size())
+	defer w.mu.Unlock()
+	real, seen := w.objects[key]
+	if !seen {
+		data, err := w.Target.Read(ctx, key)
+		if err != nil {
+			w.say("the mount shows %q, which is not finished: %v", key, err)
+			return nil
+		}
+		real = Object{Label{Size: int64(len(data))}, sha256.Sum256(data)}
 	}
-	w.mu.Unlock()
-	if known || err != nil {
+	if info.Size() != real.Size {
+		w.say("the mount shows %q with %d bytes, it has %d", key, info.Size(), real.Size)
+	}
+	if w.listed[key] {
 		return nil
 	}
 	got, err := os.ReadFile(filepath.Join(w.Mount, key))
 	if err != nil {
 		return err
 	}
-	want, err := os.ReadFile(filepath.Join(w.Target, key))
-	if err != nil {
-		return err
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.listed[key] = true
-	if sha256.Sum256(got) != sha256.Sum256(want) {
+	if w.listed[key] = true; sha256.Sum256(got) != real.sum {
 		w.say("the mount reads %q otherwise than it is", key)
 	}
 	return nil
 }
 
 // Final looks once more and reads every file again.
-func (w *Watcher) Final() {
-	w.Look()
+func (w *Watcher) Final(ctx context.Context) {
+	w.Look(ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for key, old := range w.objects {
-		data, err := os.ReadFile(filepath.Join(w.Target, key))
+		data, err := w.Target.Read(ctx, key)
 		if err != nil || sha256.Sum256(data) != old.sum {
 			w.say("finished file %q changed: %v", key, err)
 		}
@@ -215,8 +220,8 @@ func (w *Watcher) Final() {
 }
 
 // Seen are the finished files that were seen so far, and what each is.
-func (w *Watcher) Seen() map[string]Object {
-	w.Look()
+func (w *Watcher) Seen(ctx context.Context) map[string]Object {
+	w.Look(ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return maps.Clone(w.objects)
@@ -224,11 +229,11 @@ func (w *Watcher) Seen() map[string]Object {
 
 // Same checks that another target has all those files, byte by byte: what a
 // reader saw is the same for ever.
-func (w *Watcher) Same(seen map[string]Object) {
+func (w *Watcher) Same(ctx context.Context, seen map[string]Object) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for key, old := range seen {
-		data, err := os.ReadFile(filepath.Join(w.Target, key))
+		data, err := w.Target.Read(ctx, key)
 		if err != nil || sha256.Sum256(data) != old.sum {
 			w.say("finished file %q is not what a reader saw: %v", key, err)
 		}
@@ -237,8 +242,8 @@ func (w *Watcher) Same(seen map[string]Object) {
 
 // Promised checks a checkpoint that succeeded: all that was acknowledged
 // before it must be finished.
-func (w *Watcher) Promised(before []Claim) {
-	w.Look()
+func (w *Watcher) Promised(ctx context.Context, before []Claim) {
+	w.Look(ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, c := range before {
