@@ -148,9 +148,6 @@ func (f *FS) panicked(what any) fuse.Status {
 // memory means anything.
 func (f *FS) Init(s *fuse.Server) {
 	f.server.Store(s)
-	if !keepResident(s) {
-		f.log.Warn("a killed worker may be noticed: the server's read buffers were not found")
-	}
 	if f.adopted {
 		return
 	}
