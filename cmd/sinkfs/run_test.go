@@ -40,6 +40,8 @@ func TestExitCodesAndMessages(t *testing.T) {
 	}{
 		{"chekpoint", codeUsage, `there is no command "chekpoint", the nearest is "checkpoint", see 'sinkfs --help'`},
 		{"config shwo", codeUsage, `there is no command "config shwo", the nearest is "show", see 'sinkfs config --help'`},
+		{"help chekpoint", codeUsage, `there is no command "chekpoint", the nearest is "checkpoint", see 'sinkfs --help'`},
+		{"help config shwo", codeUsage, `there is no command "config shwo", the nearest is "show", see 'sinkfs config --help'`},
 		{"--bad", codeUsage, `unknown flag: --bad, see 'sinkfs --help'`},
 		{"status", codeUsage, `MOUNTPOINT is missing, see 'sinkfs status --help'`},
 		{"status a b", codeUsage, `"b" is one argument too many, see 'sinkfs status --help'`},
@@ -79,6 +81,9 @@ func TestWhatNeedsNoMount(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"", "Available Commands:"},
 		{"--help", "Available Commands:"},
+		{"help", "Available Commands:"},
+		{"help checkpoint", "sinkfs checkpoint MOUNTPOINT [flags]"},
+		{"help journal verify", "sinkfs journal verify"},
 		{"checkpoint --help", "sinkfs checkpoint MOUNTPOINT [flags]"},
 		{"config", "sample"},
 		{"config sample", "target: /data/target"},
