@@ -75,6 +75,13 @@ func (in *Instance) journalFinished(done []*part, ended []journal.Checkpoint) er
 	for s, set := range sets {
 		s.markFinished(set)
 	}
+	for _, p := range done {
+		for _, s := range p.sources {
+			s.mu.Lock()
+			s.published(lastPartOf(p.Part))
+			s.mu.Unlock()
+		}
+	}
 	return nil
 }
 

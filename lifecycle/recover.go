@@ -282,9 +282,9 @@ func (in *Instance) recoverFinishedFile(p *part) {
 }
 
 func (s *source) recoverRange(p *part, r journal.Range) {
-	s.lastPart = max(s.lastPart, p.ID)
 	if p.State == journal.Finished {
 		s.finished = s.finished.with(r)
+		s.published(lastPartOf(p.Part))
 	} else {
 		s.sealed = s.sealed.with(r)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sinkfs/sinkfs/lifecycle/journal"
+	"github.com/sinkfs/sinkfs/lifecycle/spool"
 )
 
 // recoverManifests takes up what the manifests of the process before tell.
@@ -29,6 +30,26 @@ func (in *Instance) recoverManifests() {
 		}
 	}
 	in.trimRecent()
+	in.recoverLastParts()
+}
+
+// recoverLastParts finds the latest finished parts of sources in the manifests:
+// the journal need not have them any more.
+func (in *Instance) recoverLastParts() {
+	byPath := map[string]*source{}
+	for _, s := range in.sources {
+		if s.node.Kind() == spool.Stream && !s.node.Unlinked() {
+			byPath[s.node.Path()] = s
+		}
+	}
+	for _, p := range in.recent {
+		for _, r := range p.Sources {
+			// Bytes that it has not finished are those of an older file.
+			if s := byPath[r.Path]; s != nil && r.Offset+r.Length <= s.finished.end() {
+				s.published(lastPart{part: p.Part, checkpoint: p.Checkpoint, key: p.Key, checksum: p.Checksum})
+			}
+		}
+	}
 }
 
 // recoverCheckpoints ends those of which nothing is left committing, and

@@ -302,9 +302,6 @@ func (in *Instance) number(parts []*part) []journal.Record {
 			p.Key = p.sink.partKey(dir, p.Bucket, in.uid, p.N)
 			touched[p.Sink] = true
 		}
-		for _, s := range p.sources {
-			s.lastPart = p.ID
-		}
 		records = append(records, p.Part)
 	}
 	for name := range touched {

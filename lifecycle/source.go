@@ -25,7 +25,7 @@ type source struct {
 	sealed   rangeSet   // in parts that are not finished
 	finished rangeSet
 	marks    []journal.Mark   // where segments must end, ascending
-	lastPart uint64           // the latest part that it is in, 0: none
+	last     lastPart         // of its parts that are finished
 	part     *part            // of a file: the part that it is in, not finished
 	ended    bool             // its file part is prepared: it counts as finished
 	gone     bool             // unlinked for good, or finished
@@ -42,6 +42,24 @@ type source struct {
 	next time.Time     // of the follower, guarded by its lock
 	pace time.Duration // likewise
 	slot int           // likewise; place in its heap, -1: not in it
+}
+
+// lastPart is the finished part that holds the newest bytes of a source, as far
+// as its status tells of it; key is "" when there is none.
+type lastPart struct {
+	part, checkpoint uint64
+	key, checksum    string
+}
+
+func lastPartOf(p journal.Part) lastPart {
+	return lastPart{part: p.ID, checkpoint: p.Checkpoint, key: p.Key, checksum: p.Checksum}
+}
+
+// published notes a part that is finished. s.mu is held, or nobody else knows s.
+func (s *source) published(l lastPart) {
+	if s.last.key == "" || l.part >= s.last.part {
+		s.last = l
+	}
 }
 
 func (in *Instance) newSource(n *spool.Node, now time.Time) *source {

@@ -106,7 +106,7 @@ type FileStatus struct {
 	Bytes      int64  // written
 	Published  int64  // of them finished
 	Checkpoint uint64 // that finished the latest of them, 0: none
-	URL        string // of the file's part, or of the latest part of a stream
+	URL        string // of the file's part, or of the latest finished part of a stream
 	Checksum   string
 	Error      string
 }
@@ -173,7 +173,9 @@ func (in *Instance) addSource(st *Status, s *source, now time.Time) {
 		return
 	}
 	row := SourceStatus{Path: s.node.Path(), Unfinished: unfinished, Writers: s.writers}
-	row.RollsBy, row.RollsAt = s.rolls(now)
+	if unfinished > 0 || row.Writers > 0 && s.node.Kind() == spool.File {
+		row.RollsBy, row.RollsAt = s.rolls(size, now)
+	}
 	st.Sources = append(st.Sources, row)
 	switch {
 	case s.node.Kind() == spool.File && s.part == nil:
@@ -185,8 +187,9 @@ func (in *Instance) addSource(st *Status, s *source, now time.Time) {
 	}
 }
 
-// rolls says what will seal the source's oldest open segment, and when.
-func (s *source) rolls(now time.Time) (by string, at time.Time) {
+// rolls says what will seal the source's oldest open segment, or publish what
+// is sealed, and when.
+func (s *source) rolls(size int64, now time.Time) (by string, at time.Time) {
 	if s.node.Kind() == spool.File {
 		if s.writers > 0 {
 			return "close", at
@@ -196,10 +199,7 @@ func (s *source) rolls(now time.Time) (by string, at time.Time) {
 	if s.sink.Rolling.OnCheckpoint || s.sink.Format.Bulk {
 		return "checkpoint", at
 	}
-	if s.cut == nil {
-		return "", at
-	}
-	for _, g := range s.cut.segments() {
+	for _, g := range s.segmentsAt(size, now) {
 		for rule, due := range map[string]time.Time{
 			"rollover": g.born.Add(s.sink.Rolling.RolloverInterval), "inactivity": g.last.Add(s.sink.Rolling.InactivityInterval),
 		} {
@@ -208,10 +208,27 @@ func (s *source) rolls(now time.Time) (by string, at time.Time) {
 			}
 		}
 	}
-	if by != "" && at.Before(now) {
+	switch {
+	case by == "" && s.cut != nil && s.cut.tail() > 0: // a record without its end
+		return "close", time.Time{}
+	case by == "":
+		return "checkpoint", time.Time{} // all of it is sealed
+	case at.Before(now):
 		at = now // at the next check
 	}
 	return by, at.UTC()
+}
+
+// segmentsAt are the open segments, and one for what nobody has looked at yet.
+func (s *source) segmentsAt(size int64, now time.Time) []segment {
+	var open []segment
+	if s.cut != nil {
+		open = s.cut.segments()
+	}
+	if size > s.size() && len(open) == 0 {
+		open = append(open, segment{born: now, last: now})
+	}
+	return open
 }
 
 // Parts calls fn for every part that is not finished, the open segments
@@ -324,13 +341,8 @@ func (in *Instance) File(ino uint64) (FileStatus, error) {
 	case f.Bytes == f.Published+s.sealed.bytes() && f.Bytes > 0:
 		f.State = "pending"
 	}
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	for i := len(in.recent) - 1; i >= 0 && s.part == nil; i-- {
-		if r := in.recent[i]; r.Part == s.lastPart && s.lastPart > 0 {
-			f.URL, f.Checksum, f.Checkpoint = r.URL, r.Checksum, r.Checkpoint
-			break
-		}
+	if s.part == nil && s.last.key != "" {
+		f.URL, f.Checksum, f.Checkpoint = in.URL(s.last.key), s.last.checksum, s.last.checkpoint
 	}
 	return f, nil
 }
