@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Assigner chooses the bucket of a record. The string it returns is the
@@ -44,7 +46,11 @@ type DateTime struct {
 // DefaultPattern is one bucket per hour, as Flink has it.
 const DefaultPattern = "yyyy-MM-dd--HH"
 
-// NewDateTime returns an error that names the first letter it does not know.
+// longestDateTime bounds the directories of a bucket, in bytes.
+const longestDateTime = 48
+
+// NewDateTime returns an error that names the first letter it does not know,
+// or what cannot be a directory.
 func NewDateTime(pattern string, zone *time.Location) (*DateTime, error) {
 	d := &DateTime{zone: zone}
 	for rest := pattern; rest != ""; {
@@ -54,7 +60,27 @@ func NewDateTime(pattern string, zone *time.Location) (*DateTime, error) {
 		}
 		d.fields, rest = append(d.fields, f), rest[n:]
 	}
+	// Only quoted text and separators decide what is not a name: any time
+	// shows it.
+	if err := checkDirs(d.Assign(nil, time.Unix(0, 0))); err != nil {
+		return nil, fmt.Errorf("bucket pattern %q: %w", pattern, err)
+	}
 	return d, nil
+}
+
+// checkDirs refuses directories that would not be as they are written.
+func checkDirs(dirs string) error {
+	for name := range strings.SplitSeq(dirs, "/") {
+		switch {
+		case name == "", strings.HasPrefix(name, "."), name == ManifestName, strings.TrimSpace(name) != name,
+			!utf8.ValidString(name), strings.ContainsFunc(name, unicode.IsControl):
+			return fmt.Errorf("its directories would be %q, in which %q cannot stand: write for example %s", dirs, name, DefaultPattern)
+		}
+	}
+	if len(dirs) > longestDateTime {
+		return fmt.Errorf("its directories would have %d bytes, write at most %d", len(dirs), longestDateTime)
+	}
+	return nil
 }
 
 // Assign implements Assigner.

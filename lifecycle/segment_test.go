@@ -95,7 +95,10 @@ func TestDateTimeSpeaksJava(t *testing.T) {
 			t.Errorf("%s: %q, want %q", pattern, got, want)
 		}
 	}
-	for _, bad := range []string{"yyyy-bb", "'open", "{"} {
+	for _, bad := range []string{
+		"yyyy-bb", "'open", "{", "", "'../..'", "yyyy/'..'", "/yyyy", "yyyy/", "yyyy//MM", "'.'yyyy", "'_sinkfs'", "' '", "yyyy'\n'", "'.sinkfs'/HH",
+		"'a234567890b234567890c234567890d234567890e234567890'",
+	} {
 		if _, err := NewDateTime(bad, time.UTC); err == nil {
 			t.Errorf("%s: no error", bad)
 		}

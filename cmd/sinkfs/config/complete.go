@@ -8,6 +8,7 @@ import (
 	"time"
 	// Zones are known wherever sinkfs runs.
 	_ "time/tzdata"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/sinkfs/sinkfs/lifecycle"
@@ -174,10 +175,31 @@ func (c *Config) checkSink(errs *Errors, s *Sink, at string) {
 	if s.MaxRecord <= 0 || s.MaxRecord > maxMaxRecord {
 		errs.at(c.origin, at+".max_record", "%v is out of bounds, write from 1B to %v", s.MaxRecord, Size(maxMaxRecord))
 	}
-	if s.Names.Prefix == "" || strings.ContainsAny(s.Names.Prefix, "/\x00") || !utf8.ValidString(s.Names.Prefix) {
-		errs.at(c.origin, at+".names.prefix", "%q cannot begin a file name", s.Names.Prefix)
+	c.checkNames(errs, s.Names, at+".names")
+}
+
+// longestNames bounds prefix and suffix together: with instance, number and
+// bucket they have to fit into the room that a source's key keeps for them.
+const longestNames = 40
+
+// checkNames refuses what would make parts that nobody finds: most readers
+// skip names that begin with a dot.
+func (c *Config) checkNames(errs *Errors, n Names, at string) {
+	switch {
+	case n.Prefix == "" || !plainName(n.Prefix):
+		errs.at(c.origin, at+".prefix", "%q cannot begin a file name, write letters and digits, for example part", n.Prefix)
+	case strings.HasPrefix(n.Prefix, "."):
+		errs.at(c.origin, at+".prefix", "%q would hide every part from readers, write it without the dot", n.Prefix)
 	}
-	if strings.ContainsAny(s.Names.Suffix, "/\x00") || !utf8.ValidString(s.Names.Suffix) {
-		errs.at(c.origin, at+".names.suffix", "%q cannot end a file name", s.Names.Suffix)
+	switch {
+	case !plainName(n.Suffix):
+		errs.at(c.origin, at+".suffix", "%q cannot end a file name, write for example .log", n.Suffix)
+	case len(n.Prefix)+len(n.Suffix) > longestNames:
+		errs.at(c.origin, at+".suffix", "with the prefix it has %d bytes, write at most %d", len(n.Prefix)+len(n.Suffix), longestNames)
 	}
+}
+
+// plainName says whether s can stand in a file name on one line of a listing.
+func plainName(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r == '/' || unicode.IsControl(r) })
 }

@@ -168,7 +168,27 @@ func TestErrorsSayWhereAndWhatToDo(t *testing.T) {
 		},
 		{
 			"prefix", "sinks: [{path: /a, names: {prefix: a/b}}]\n",
-			`sinkfs.yaml:1:28: sinks[0].names.prefix: "a/b" cannot begin a file name`,
+			`sinkfs.yaml:1:28: sinks[0].names.prefix: "a/b" cannot begin a file name, write letters and digits, for example part`,
+		},
+		{
+			"prefix of two lines", "sinks: [{path: /a, names: {prefix: \"a\\nb\"}}]\n",
+			`sinkfs.yaml:1:28: sinks[0].names.prefix: "a\nb" cannot begin a file name, write letters and digits, for example part`,
+		},
+		{
+			"hidden prefix", "sinks: [{path: /a, names: {prefix: .part}}]\n",
+			`sinkfs.yaml:1:28: sinks[0].names.prefix: ".part" would hide every part from readers, write it without the dot`,
+		},
+		{
+			"suffix", "sinks: [{path: /a, names: {suffix: \".l\\tog\"}}]\n",
+			`sinkfs.yaml:1:28: sinks[0].names.suffix: ".l\tog" cannot end a file name, write for example .log`,
+		},
+		{
+			"long suffix", "sinks: [{path: /a, names: {suffix: .a234567890b234567890c234567890d234567890e234567890}}]\n",
+			`sinkfs.yaml:1:28: sinks[0].names.suffix: with the prefix it has 55 bytes, write at most 40`,
+		},
+		{
+			"bucket above", "sinks: [{path: /a, bucket: {pattern: \"'../..'\"}}]\n",
+			`sinkfs.yaml:1:29: sinks[0].bucket.pattern: bucket pattern "'../..'": its directories would be "../..", in which ".." cannot stand: write for example yyyy-MM-dd--HH`,
 		},
 		{
 			"target with a secret", "target: s3://key:secret@bucket/x\n",
