@@ -71,6 +71,7 @@ type Properties struct {
 	MaxKey     int    // longest key, in bytes
 	Parallel   int    // how many calls at a time do it good
 	Local      bool   // asking is as cheap as remembering; the store is a FileOpener
+	Grows      bool   // it takes an object before its end is known; the store is a Grower
 }
 
 // FileOpener is what a store with Properties.Local offers besides: a

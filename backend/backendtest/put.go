@@ -27,6 +27,10 @@ func testProperties(t *testing.T, target Target) {
 	if _, opens := target.Store.(backend.FileOpener); p.Local && !opens {
 		t.Error("a store with Properties().Local must be a FileOpener")
 	}
+	_, grows := target.Store.(backend.Grower)
+	if _, lists := target.Store.(backend.UploadLister); p.Grows && !(grows && lists) {
+		t.Error("a store with Properties().Grows must be a Grower and an UploadLister")
+	}
 }
 
 func testCheck(t *testing.T, target Target) {

@@ -26,6 +26,8 @@ const (
 	Check  Op = "check"
 	Put    Op = "put"
 	Stage  Op = "stage"
+	Grow   Op = "grow"
+	Append Op = "append"
 	Commit Op = "commit"
 	Abort  Op = "abort"
 	Stat   Op = "stat"
@@ -44,6 +46,8 @@ type Options struct {
 	// happened. After runs behind those that succeeded: its error is a lost
 	// answer. Both may be nil.
 	Before, After Hook
+	// Unit makes it a store that takes growing objects, in pieces of this.
+	Unit int64
 }
 
 // Store is a target in memory.
@@ -53,6 +57,7 @@ type Store struct {
 	mu      sync.Mutex
 	objects map[backend.Key]object
 	staged  map[*staged]bool
+	begun   int // growing objects, ever
 }
 
 type object struct {
@@ -60,7 +65,11 @@ type object struct {
 	body []byte
 }
 
-var _ backend.Store = (*Store)(nil)
+var (
+	_ backend.Store        = (*Store)(nil)
+	_ backend.Grower       = (*Store)(nil)
+	_ backend.UploadLister = (*Store)(nil)
+)
 
 // New returns an empty store.
 func New(o Options) *Store {
@@ -77,7 +86,7 @@ func New(o Options) *Store {
 	if p.Parallel == 0 {
 		p.Parallel = 8
 	}
-	p.CreateOnly = true
+	p.CreateOnly, p.Grows = true, o.Unit > 0
 	return &Store{options: o, objects: map[backend.Key]object{}, staged: map[*staged]bool{}}
 }
 
@@ -187,15 +196,20 @@ func (s *Store) read(ctx context.Context, o backend.Object) (object, error) {
 	if int64(len(data)) != o.Size {
 		return object{}, fmt.Errorf("put %q: the body has %d bytes, %d were announced", string(o.Key), len(data), o.Size)
 	}
+	return finished(o, data), nil
+}
+
+// finished is an object with its whole body.
+func finished(o backend.Object, data []byte) object {
 	mtime := o.ModTime
 	if mtime.IsZero() {
 		mtime = time.Now()
 	}
 	sum := crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))
 	return object{body: data, info: copyInfo(backend.Info{
-		Key: o.Key, Size: o.Size, Checksum: fmt.Sprintf("crc32c:%08x", sum), Meta: o.Meta,
+		Key: o.Key, Size: int64(len(data)), Checksum: fmt.Sprintf("crc32c:%08x", sum), Meta: o.Meta,
 		Owned: true, Mode: o.Mode, UID: o.UID, GID: o.GID, ModTime: mtime.UTC(),
-	})}, nil
+	})}
 }
 
 // copyInfo keeps callers from sharing a map with the store.

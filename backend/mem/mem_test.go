@@ -14,7 +14,7 @@ import (
 
 func TestStore(t *testing.T) {
 	backendtest.Run(t, func(*testing.T) backendtest.Target {
-		s := mem.New(mem.Options{})
+		s := mem.New(mem.Options{Unit: 512})
 		return backendtest.Target{
 			Store:   s,
 			Foreign: func(_ *testing.T, k backend.Key, body []byte) { s.Foreign(k, body) },

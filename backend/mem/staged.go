@@ -3,6 +3,7 @@ package mem
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/sinkfs/sinkfs/backend"
 )
@@ -28,16 +29,24 @@ func (s *Store) Stage(ctx context.Context, o backend.Object) (backend.Staged, er
 
 type staged struct {
 	store  *Store
-	object object
-	done   bool // guarded by store.mu
+	object object    // guarded by store.mu
+	done   bool      // likewise
+	id     string    // of what grew
+	began  time.Time // likewise
 }
 
 func (st *staged) Commit(ctx context.Context) (backend.Info, error) {
-	err := st.store.run(ctx, Commit, st.object.info.Key, st.commit)
+	err := st.store.run(ctx, Commit, st.key(), st.commit)
 	if err != nil {
 		return backend.Info{}, err
 	}
 	return copyInfo(st.object.info), nil
+}
+
+func (st *staged) key() backend.Key {
+	st.store.mu.Lock()
+	defer st.store.mu.Unlock()
+	return st.object.info.Key
 }
 
 func (st *staged) commit() error {
@@ -60,7 +69,7 @@ func (st *staged) commit() error {
 }
 
 func (st *staged) Abort(ctx context.Context) error {
-	return st.store.run(ctx, Abort, st.object.info.Key, func() error {
+	return st.store.run(ctx, Abort, st.key(), func() error {
 		st.store.mu.Lock()
 		defer st.store.mu.Unlock()
 		delete(st.store.staged, st)

@@ -86,6 +86,7 @@ type Store struct {
 var (
 	_ backend.Store        = (*Store)(nil)
 	_ backend.UploadLister = (*Store)(nil)
+	_ backend.Grower       = (*Store)(nil)
 )
 
 // Open makes a store of a bucket. It never touches the network; Check does.
@@ -105,7 +106,7 @@ func Open(_ context.Context, o Options) (*Store, error) {
 	s.lister = &objects.Lister{Prefix: s.prefix, Read: s.listPage, Hidden: probeKey}
 	s.props = backend.Properties{
 		URL: s.url(), Identity: s.url(), CreateOnly: true, StageAbove: o.StageAbove,
-		MaxKey: maxKey - len(s.prefix), Parallel: min(defaultParallel, o.Connections),
+		MaxKey: maxKey - len(s.prefix), Parallel: min(defaultParallel, o.Connections), Grows: true,
 	}
 	// Names of buckets are unique among all regions of Alibaba Cloud: which
 	// way leads to one makes it no other place.

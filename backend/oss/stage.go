@@ -23,27 +23,30 @@ type upload struct {
 	store *Store
 	o     backend.Object
 	id    string
+	part  int64 // size of each but the last
+	size  int64 // of what is sent
+	sum   uint64
 
 	mu    sync.Mutex
 	parts []aliyun.UploadPart // by number
 }
 
-// Stage uploads an object in parts, which nobody sees before the commit.
-func (s *Store) Stage(ctx context.Context, o backend.Object) (backend.Staged, error) {
+// newUpload plans the upload of an object of at most its size.
+func (s *Store) newUpload(ctx context.Context, o backend.Object) (*upload, error) {
 	if err := s.acceptable(ctx, o); err != nil {
 		return nil, err
 	}
-	part := objects.PartSize(o.Size, s.options.PartSize)
-	if part > objects.MaxPart {
-		return nil, fmt.Errorf("stage %q: %d bytes are more than OSS takes in one object: %w", string(o.Key), o.Size, backend.ErrUnsupported)
+	part, err := objects.Plan(o, s.options.PartSize)
+	return &upload{store: s, o: o, part: part}, err
+}
+
+// Stage uploads an object in parts, which nobody sees before the commit.
+func (s *Store) Stage(ctx context.Context, o backend.Object) (backend.Staged, error) {
+	u, err := s.newUpload(ctx, o)
+	if err != nil {
+		return nil, err
 	}
-	u := &upload{store: s, o: o}
-	if o.Alive == nil {
-		u.o.Alive = func() {}
-	}
-	parts := &objects.Parts{Object: u.o, Part: part, Buffers: s.buffers, Sum: crc{}, Send: u.send}
-	u.parts = make([]aliyun.UploadPart, parts.Count())
-	src, err := objects.OpenSource(u.o)
+	src, err := objects.OpenSource(o)
 	if err != nil {
 		return nil, fmt.Errorf("stage %q: %w", string(o.Key), err)
 	}
@@ -51,12 +54,29 @@ func (s *Store) Stage(ctx context.Context, o backend.Object) (backend.Staged, er
 	if err := u.begin(ctx); err != nil {
 		return nil, err
 	}
-	sum, err := parts.Fill(ctx, src)
-	if err != nil {
+	if err := u.fill(ctx, o, src); err != nil {
 		u.abandon(ctx)
 		return nil, fmt.Errorf("stage %q: %w", string(o.Key), err)
 	}
-	return &staged{store: s, o: o, id: u.id, parts: u.parts, sum: sum}, nil
+	return u.staged(), nil
+}
+
+// fill sends what follows the parts that are sent, the body of o.
+func (u *upload) fill(ctx context.Context, o backend.Object, src *objects.Source) error {
+	if o.Alive == nil {
+		o.Alive = func() {}
+	}
+	parts := &objects.Parts{Object: o, First: len(u.parts), Part: u.part, Buffers: u.store.buffers, Sum: crc{}, Send: u.send}
+	u.parts = append(u.parts, make([]aliyun.UploadPart, parts.Count())...)
+	sum, err := parts.Fill(ctx, src)
+	u.sum, u.size = crc{}.Combine(u.sum, sum, o.Size), u.size+o.Size
+	return err
+}
+
+// staged is the upload with all that was sent.
+func (u *upload) staged() *staged {
+	u.o.Size = u.size
+	return &staged{store: u.store, o: u.o, id: u.id, parts: u.parts, sum: u.sum}
 }
 
 func (u *upload) begin(ctx context.Context) error {

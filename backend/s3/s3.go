@@ -82,6 +82,7 @@ type Store struct {
 var (
 	_ backend.Store        = (*Store)(nil)
 	_ backend.UploadLister = (*Store)(nil)
+	_ backend.Grower       = (*Store)(nil)
 )
 
 // Open makes a store of a bucket. It reads configuration and credential files
@@ -102,7 +103,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.lister = &objects.Lister{Prefix: s.prefix, Read: s.listPage, Hidden: probeDir.Join(probeName)}
 	s.props = backend.Properties{
 		URL: s.url(), Identity: s.url(), CreateOnly: true, StageAbove: o.StageAbove,
-		MaxKey: min(maxKey-len(s.prefix), maxKey-1), Parallel: min(defaultParallel, o.Connections),
+		MaxKey: min(maxKey-len(s.prefix), maxKey-1), Parallel: min(defaultParallel, o.Connections), Grows: true,
 	}
 	if o.Endpoint != "" {
 		s.props.Identity += " at " + o.Endpoint

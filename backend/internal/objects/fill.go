@@ -2,6 +2,7 @@ package objects
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	"golang.org/x/sync/errgroup"
@@ -17,6 +18,38 @@ const (
 
 // partTries bounds how often a part is sent before the upload is given up.
 const partTries = 5
+
+// Plan is the size of an object's parts, and an error when no store of this
+// kind could hold it.
+func Plan(o backend.Object, usual int64) (int64, error) {
+	part := PartSize(o.Size, usual)
+	if part > MaxPart {
+		return 0, fmt.Errorf("stage %q: %d bytes are more than a store takes in one object, roll at a smaller size: %w",
+			string(o.Key), o.Size, backend.ErrUnsupported)
+	}
+	return part, nil
+}
+
+// Fits says whether a piece of n bytes may follow the size bytes that an
+// object has, which is to be of at most limit.
+func Fits(k backend.Key, size, n, part, limit int64) error {
+	switch {
+	case size%part != 0:
+		return fmt.Errorf("grow %q: the piece before this one was the last, it filled no part", string(k))
+	case n > limit-size:
+		return fmt.Errorf("grow %q: %d bytes are more than the %d announced", string(k), size+n, limit)
+	}
+	return nil
+}
+
+// Holds refuses to end an object that has no bytes: not every server
+// completes an upload of none.
+func Holds(k backend.Key, size int64) error {
+	if size == 0 {
+		return fmt.Errorf("grow %q: nothing was appended", string(k))
+	}
+	return nil
+}
 
 // PartSize is that of an object's parts: the configured one while 10,000 of
 // them are enough.
@@ -34,11 +67,12 @@ func PartSize(size, usual int64) int64 {
 // Parts sends a body in parts, in parallel within what the buffers hold.
 type Parts struct {
 	Object  backend.Object // with Alive
+	First   int            // how many parts stand before it
 	Part    int64          // size of each but the last
 	Buffers *Buffers
 	Sum     Sum
-	// Send uploads the part of this number, from 1. It is called again, with
-	// a new body, while its error is transient.
+	// Send uploads the part of this number, from First+1. It is called again,
+	// with a new body, while its error is transient.
 	Send func(ctx context.Context, number int, n int64, sum uint64, body io.Reader) error
 }
 
@@ -82,7 +116,7 @@ func (p *Parts) fillBuffers(ctx context.Context, g *errgroup.Group, src *Source)
 		sum = p.Sum.Combine(sum, partSum, n)
 		g.Go(func() error {
 			defer p.Buffers.put(buf)
-			return p.send(ctx, i+1, n, partSum, func() (io.ReadCloser, error) { return &piece{alive: p.Object.Alive, left: buf}, nil })
+			return p.send(ctx, p.First+i+1, n, partSum, func() (io.ReadCloser, error) { return &piece{alive: p.Object.Alive, left: buf}, nil })
 		})
 	}
 	return sum, nil
@@ -103,7 +137,7 @@ func (p *Parts) stream(ctx context.Context, first *Source) (sum uint64, err erro
 		sum = p.Sum.Combine(sum, part.Value, n)
 		off := p.Object.Size - left
 		left -= n
-		err := p.send(ctx, i+1, n, part.Value, func() (io.ReadCloser, error) { return second.at(ctx, off, n) })
+		err := p.send(ctx, p.First+i+1, n, part.Value, func() (io.ReadCloser, error) { return second.at(ctx, off, n) })
 		if e := second.err(); e != nil {
 			err = e
 		}
