@@ -196,16 +196,6 @@ func (f *FS) writable(id uint64, name string) (directory, error) {
 	return d, err
 }
 
-// maker is the owner of what is made in a directory: its group is inherited
-// where the directory says so.
-func (f *FS) maker(d directory, c fuse.Caller) (owner lifecycle.Caller, setgid bool) {
-	owner = lifecycle.Caller{UID: c.Uid, GID: c.Gid}
-	if a, err := f.in.Attr(d.ino); err == nil && a.Stat.Mode&syscall.S_ISGID != 0 {
-		owner.GID, setgid = a.Stat.GID, true
-	}
-	return owner, setgid
-}
-
 // Mkdir makes a directory in the spool.
 func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
 	d, err := f.writable(in.NodeId, name)
@@ -220,14 +210,9 @@ func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.E
 		return f.status(syscall.EEXIST)
 	}
 	f.mem.begin(in.Unique, opMkdir, 0)
-	owner, setgid := f.maker(d, in.Caller)
-	mode := in.Mode & 0o7777 &^ f.cfg.Umask
-	if setgid {
-		mode |= syscall.S_ISGID
-	}
 	ctx, cancel := f.brief(in.Caller)
 	defer cancel()
-	a, err = f.in.Mkdir(ctx, d.ino, name, mode, owner)
+	a, err = f.in.Mkdir(ctx, d.ino, name, in.Mode&0o7777&^f.cfg.Umask, callerOf(in.Caller))
 	if err != nil {
 		return f.status(err)
 	}

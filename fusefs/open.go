@@ -174,8 +174,7 @@ func (f *FS) create(in *fuse.CreateIn, name string, out *fuse.CreateOut) error {
 		f.reopen(h, &out.OpenOut)
 		return f.spoolEntry(a, &out.EntryOut)
 	}
-	owner, _ := f.maker(d, in.Caller)
-	a, err := f.make(in, d, name, owner)
+	a, err := f.make(in, d, name)
 	if err != nil {
 		return err
 	}
@@ -185,12 +184,12 @@ func (f *FS) create(in *fuse.CreateIn, name string, out *fuse.CreateOut) error {
 	// A new file may be opened for more than its mode allows, and read by who
 	// made it.
 	o := opening{unique: in.Unique, node: out.NodeId, flags: in.Flags, bits: useOfFlags(in.Flags), uid: in.Uid}
-	return f.openSpool(o, owner, &out.OpenOut)
+	return f.openSpool(o, callerOf(in.Caller), &out.OpenOut)
 }
 
 // make is the file: made now, made by the earlier worker that began this
 // request, or, without O_EXCL, there already.
-func (f *FS) make(in *fuse.CreateIn, d directory, name string, owner lifecycle.Caller) (lifecycle.Attr, error) {
+func (f *FS) make(in *fuse.CreateIn, d directory, name string) (lifecycle.Attr, error) {
 	exclusive := in.Flags&syscall.O_EXCL != 0
 	a, err := f.in.Lookup(d.ino, name)
 	if err == nil {
@@ -204,7 +203,7 @@ func (f *FS) make(in *fuse.CreateIn, d directory, name string, owner lifecycle.C
 		return a, nil
 	}
 	f.mem.begin(in.Unique, opCreate, 0)
-	a, err = f.in.Create(f.lasting(in.Caller), d.ino, name, in.Mode&0o7777&^f.cfg.Umask, owner)
+	a, err = f.in.Create(f.lasting(in.Caller), d.ino, name, in.Mode&0o7777&^f.cfg.Umask, callerOf(in.Caller))
 	switch {
 	case errors.Is(err, lifecycle.ErrExist) && !exclusive:
 		return a, lifecycle.ErrFinished

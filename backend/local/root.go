@@ -16,7 +16,7 @@ import (
 // mountpoint, another disk) does not carry the identity and is refused, so
 // that it is never filled in place of the target.
 func (s *Store) root() (*os.File, error) {
-	dir, err := os.OpenFile(s.path, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	dir, err := openPath(s.path) // not os.Open, which makes four calls more to see whether it can wait for a directory
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return nil, fmt.Errorf("target %s is gone, mount its disk or put the directory back: %w: %w", s.path, backend.ErrTransient, err)
 	}
@@ -36,6 +36,19 @@ func (s *Store) root() (*os.File, error) {
 	}
 	return nil, fmt.Errorf("target %s is not the directory that it was (identity %q, expected %q), mount its disk or remount sinkfs: %w",
 		s.path, id, s.id, backend.ErrTransient)
+}
+
+func openPath(path string) (*os.File, error) {
+	for {
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		default:
+			return os.NewFile(uintptr(fd), path), nil
+		}
+	}
 }
 
 // openBeneath opens a path in dir without following a single link: neither
