@@ -183,7 +183,8 @@ func (b *backings) unregister(id int32) {
 	if id == 0 || server == nil {
 		return
 	}
-	if errno := server.UnregisterBackingFd(id); errno != 0 {
+	// EBADF: the connection has ended, and with it all that it held.
+	if errno := server.UnregisterBackingFd(id); errno != 0 && errno != syscall.EBADF {
 		b.fs.log.Warn("backing file not closed, its space stays taken until the unmount", slog.Any("error", errno))
 	}
 }

@@ -173,27 +173,41 @@ func (in *Instance) UID() string { return in.uid }
 // Catalog is what readers see.
 func (in *Instance) Catalog() *catalog.Catalog { return in.cat }
 
-// Unpublished is how many bytes are not finished, for the exit code of an
-// unmount, and how many handles still write.
-func (in *Instance) Unpublished() (bytes int64, writers int) {
-	for _, s := range in.allSources() {
-		s.mu.Lock()
-		writers += s.writers
-		bytes += in.unpublishedOf(s)
-		s.mu.Unlock()
-	}
-	return bytes, writers
+// Left is what is not finished.
+type Left struct {
+	Bytes   int64
+	Empty   int // whole files of no bytes
+	Writers int // handles that still write
 }
 
-func (in *Instance) unpublishedOf(s *source) int64 {
+// None says that everything is finished.
+func (l Left) None() bool { return l.Bytes == 0 && l.Empty == 0 }
+
+// Unpublished is what is left now, for the exit code of an unmount.
+func (in *Instance) Unpublished() Left {
+	var l Left
+	for _, s := range in.allSources() {
+		s.mu.Lock()
+		in.addLeft(&l, s)
+		s.mu.Unlock()
+	}
+	return l
+}
+
+// addLeft is called with s.mu held.
+func (in *Instance) addLeft(l *Left, s *source) {
+	l.Writers += s.writers
 	if s.gone || s.node.Kind() == spool.Scratch {
-		return 0
+		return
 	}
 	size, err := s.node.Size()
 	if err != nil {
-		return 0
+		return
 	}
-	return size - s.finished.bytes()
+	l.Bytes += size - s.finished.bytes()
+	if size == 0 && s.node.Kind() == spool.File && !s.node.Unlinked() {
+		l.Empty++
+	}
 }
 
 func (in *Instance) allSources() []*source {

@@ -375,7 +375,7 @@ func (w *world) finish() {
 	}
 	w.settleTails()
 	w.compare(w.rt, w.records)
-	if n, _ := w.in.Unpublished(); n != 0 {
+	if n := w.in.Unpublished().Bytes; n != 0 {
 		w.rt.Fatalf("%d bytes count as unpublished", n)
 	}
 }

@@ -92,21 +92,32 @@ func (w *work) drain(ctx context.Context, o mount.Order, e *engine) error {
 		}
 	}
 	running := e.end()
-	left, writers := w.in.Unpublished()
+	left := w.in.Unpublished()
 	if err := errors.Join(running, w.in.Close()); err != nil {
 		w.log.Error("not everything ended as it should", errAttr(err))
 	}
 	switch {
-	case left == 0 && detached != nil:
+	case left.None() && detached != nil:
 		return w.Done(codeMount, message(detached))
-	case left == 0:
+	case left.None():
 		return w.Done(codeDone, "")
 	}
-	text := fmt.Sprintf("%s not yet published (%d open for writing), kept in %s for the next mount", bytesText(left), writers, w.s.cfg.StateDir)
+	text := fmt.Sprintf("%s not yet published (%d open for writing), kept in %s for the next mount", leftText(left), left.Writers, w.s.cfg.StateDir)
 	if published != nil {
 		text += ": " + message(published)
 	}
 	return w.Done(codeUnpublished, text)
+}
+
+func leftText(l lifecycle.Left) string {
+	empty := plural(int64(l.Empty), "empty file")
+	switch {
+	case l.Empty == 0:
+		return bytesText(l.Bytes)
+	case l.Bytes == 0:
+		return empty
+	}
+	return bytesText(l.Bytes) + " and " + empty
 }
 
 // progressPause is how often progress is reported.
@@ -149,7 +160,7 @@ func (w *work) publish(ctx context.Context, o mount.Order) error {
 // report says how far the last checkpoint is.
 func (w *work) report() {
 	p := mount.Progress{Text: "publishing"}
-	p.Bytes, _ = w.in.Unpublished()
+	p.Bytes = w.in.Unpublished().Bytes
 	for state, n := range w.in.Status().Counts {
 		if state != "finished" {
 			p.Parts += n.Parts

@@ -108,7 +108,6 @@ func (s *supervisor) onGone() {
 }
 
 func (s *supervisor) onProgress(p Progress) {
-	s.last = &p
 	if s.o.Progress != nil {
 		s.o.Progress(p)
 	}
@@ -214,7 +213,7 @@ func (s *supervisor) drain(m message) {
 // Nothing is lost either way.
 func (s *supervisor) haste() {
 	if s.hasty {
-		s.leave(s.hastyCode(), errHaste)
+		s.leave(CodeUnpublished, errHaste)
 		return
 	}
 	s.hasty = true
@@ -225,19 +224,11 @@ func (s *supervisor) haste() {
 
 var errHaste = errors.New("stopped before everything was published; the next mount goes on")
 
-// hastyCode is the exit code when no worker lives to give one.
-func (s *supervisor) hastyCode() int {
-	if s.last != nil && s.last.Bytes == 0 {
-		return 0
-	}
-	return CodeUnpublished
-}
-
 // onLate ends a worker that was given time.
 func (s *supervisor) onLate() {
 	switch {
 	case s.draining != nil && s.hasty:
-		s.leave(s.hastyCode(), errHaste)
+		s.leave(CodeUnpublished, errHaste)
 	case s.retiring:
 		s.log.Warn("worker does not make room, killing it; the next one goes on")
 		s.killChild()

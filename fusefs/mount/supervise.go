@@ -41,10 +41,9 @@ type supervisor struct {
 	hasty    bool     // a second signal came
 	retiring bool     // the worker was told to make room
 	probing  bool
-	remount  bool // the next worker gets a new connection
-	young    int  // workers in a row that died young by themselves
-	quick    int  // workers in a row that served and were killed young
-	last     *Progress
+	remount  bool    // the next worker gets a new connection
+	young    int     // workers in a row that died young by themselves
+	quick    int     // workers in a row that served and were killed young
 	leaving  *result // what it will be once the worker is dead
 	result   *result
 
@@ -143,7 +142,7 @@ func (s *supervisor) step(ctx context.Context) {
 	case <-s.kill.C:
 		s.onLate()
 	case <-ctx.Done():
-		s.leave(s.hastyCode(), context.Cause(ctx))
+		s.leave(CodeUnpublished, context.Cause(ctx))
 	}
 }
 

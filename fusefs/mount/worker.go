@@ -187,8 +187,7 @@ func (w *Worker) Serve(server *fuse.Server) error {
 	return errors.Join(err, w.link.write(message{Kind: kindGone}, nil))
 }
 
-// Say reports progress of the last checkpoint. The bytes of the last report
-// decide the exit code when the worker is not asked any more.
+// Say reports progress of the last checkpoint.
 func (w *Worker) Say(p Progress) error {
 	return w.link.write(message{Kind: kindProgress, Text: p.Text, Bytes: p.Bytes, Parts: p.Parts}, nil)
 }
