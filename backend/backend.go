@@ -62,6 +62,10 @@ type Info struct {
 	ModTime  time.Time
 }
 
+// PathIdentity begins the Identity of a directory that takes none of ours:
+// later it may take one.
+const PathIdentity = "path:"
+
 // Properties say what a store can do, as data.
 type Properties struct {
 	URL        string // as users write it, without secrets

@@ -11,8 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/lifecycle/catalog"
 	"github.com/sinkfs/sinkfs/lifecycle/journal"
 	"github.com/sinkfs/sinkfs/lifecycle/spool"
@@ -185,8 +187,8 @@ func (in *Instance) identify(ctx context.Context, r recovery) error {
 	case old.Identity == fresh.Identity:
 		in.uid, in.record = old.UID, *old
 		return nil
-	case in.holdsUnfinished(r) && old.Target == in.cfg.Target:
-		return fmt.Errorf("target %s is not the one that state directory %s holds unpublished data of: its directory was replaced, or its disk is not mounted; bring it back, or name another state directory: %w",
+	case old.Target == in.cfg.Target && (in.holdsUnfinished(r) || props.Local && !strings.HasPrefix(old.Identity, backend.PathIdentity)):
+		return fmt.Errorf("target %s is not the one that state directory %s belongs to: its directory was replaced, or its disk is not mounted; bring it back, or name another state directory: %w",
 			in.cfg.Target, in.cfg.StateDir, ErrState)
 	case in.holdsUnfinished(r):
 		return fmt.Errorf("state directory %s holds unpublished data of target %s, mount that target once more to publish it, or name another state directory for %s: %w",

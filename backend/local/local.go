@@ -48,15 +48,36 @@ var (
 // does, and every mount of the directory reads the same. A directory that
 // refuses it (read-only, not ours) is identified by its path.
 func Open(path string, log *slog.Logger) (*Store, error) {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("target %s: %w", path, err)
 	}
 	if err := create(abs); err != nil {
 		return nil, err
+	}
+	return open(abs, log)
+}
+
+// OpenExisting is Open for a directory that was used before: when it is
+// missing its disk is, most likely, and a new one in its place would be a
+// target that nobody reads. That is ErrNotExist.
+func OpenExisting(path string, log *slog.Logger) (*Store, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("target %s: %w", path, err)
+	}
+	if _, err := os.Stat(abs); errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return nil, fmt.Errorf("target %s is gone, mount its disk or put the directory back: %w", abs, backend.ErrNotExist)
+	}
+	if err := existing(abs); err != nil {
+		return nil, err
+	}
+	return open(abs, log)
+}
+
+func open(abs string, log *slog.Logger) (*Store, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{path: abs, log: log, dirs: dirs{m: map[dirID]*dirState{}}}
 	dir, err := s.root()
@@ -141,7 +162,7 @@ func probe(dir *os.File) error {
 func (s *Store) Properties() backend.Properties {
 	identity := "dir:" + s.id
 	if s.id == "" {
-		identity = "path:" + s.path
+		identity = backend.PathIdentity + s.path
 	}
 	return backend.Properties{
 		URL:        "file://" + s.path,

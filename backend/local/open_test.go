@@ -47,6 +47,21 @@ func TestOpenCreatesOnlyTheLastComponent(t *testing.T) {
 	wantKind(t, "Open of a file", err, backend.ErrUnsupported)
 }
 
+// TestOpenExistingMakesNothing in place of a disk that is not mounted.
+func TestOpenExistingMakesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "target")
+	_, err := local.OpenExisting(dir, nil)
+	wantKind(t, "OpenExisting of what is missing", err, backend.ErrNotExist)
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("the directory was made: %v", err)
+	}
+	first := open(t, dir).Properties().Identity
+	s, err := local.OpenExisting(dir, nil)
+	if err != nil || s.Properties().Identity != first {
+		t.Errorf("OpenExisting = %v, %v, want the same store", s, err)
+	}
+}
+
 func TestOpenRefusesWhatCannotPublish(t *testing.T) {
 	_, err := local.Open("/proc", nil)
 	wantKind(t, "Open without O_TMPFILE", err, backend.ErrUnsupported)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/sinkfs/sinkfs/backend"
@@ -29,6 +31,9 @@ func OpenStore(ctx context.Context, c *Config, log *slog.Logger) (backend.Store,
 	}
 	switch t.Scheme {
 	case "file":
+		if c.usedBefore() {
+			return local.OpenExisting(t.Path, log)
+		}
 		return local.Open(t.Path, log)
 	case "s3":
 		return s3.Open(ctx, c.Store.S3.options(t, log))
@@ -36,6 +41,12 @@ func OpenStore(ctx context.Context, c *Config, log *slog.Logger) (backend.Store,
 		return oss.Open(ctx, c.Store.OSS.options(t, log))
 	}
 	return nil, fmt.Errorf("target %v: stores at %s:// are %w of sinkfs, use a local directory, s3:// or oss://", t, t.Scheme, ErrNotBuilt)
+}
+
+// usedBefore says whether a mount was made with the state directory already.
+func (c *Config) usedBefore() bool {
+	_, err := os.Stat(filepath.Join(c.StateDir, "journal"))
+	return c.StateDir != "" && err == nil
 }
 
 func (o S3) options(t Target, log *slog.Logger) s3.Options {
