@@ -31,7 +31,10 @@ func (f *FS) adoptHandles() {
 }
 
 func (f *FS) adoptFile(h *handle) error {
-	ino := spoolID(h.node, f.root)
+	ino, err := f.spoolIno(h.node)
+	if err != nil {
+		return err
+	}
 	a, err := f.in.Attr(ino)
 	if err != nil {
 		return err

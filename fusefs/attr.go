@@ -38,7 +38,7 @@ const (
 func (f *FS) spoolAttr(id uint64, a lifecycle.Attr, out *fuse.Attr) {
 	st := a.Stat
 	*out = fuse.Attr{
-		Ino: id, Size: uint64(a.Size), Blocks: uint64(st.Blocks), Nlink: 1, Blksize: blockSize,
+		Ino: shownIno(id), Size: uint64(a.Size), Blocks: uint64(st.Blocks), Nlink: 1, Blksize: blockSize,
 		Mode: st.Mode&0o7777 | syscall.S_IFREG, Owner: fuse.Owner{Uid: st.UID, Gid: st.GID},
 	}
 	switch {
@@ -76,7 +76,7 @@ func (f *FS) storeAttr(id uint64, info backend.Info, out *fuse.Attr) {
 func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	switch spaceOf(in.NodeId) {
 	case spaceSpool:
-		a, err := f.in.Attr(spoolID(in.NodeId, f.root))
+		a, err := f.attrOf(in.NodeId)
 		if err != nil {
 			return f.status(err)
 		}
@@ -97,6 +97,14 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) f
 		return f.status(f.controlAttr(in.NodeId, h, &out.Attr))
 	}
 	return fuse.OK
+}
+
+func (f *FS) attrOf(id uint64) (lifecycle.Attr, error) {
+	ino, err := f.spoolIno(id)
+	if err != nil {
+		return lifecycle.Attr{}, err
+	}
+	return f.in.Attr(ino)
 }
 
 func storeKept(i backend.Info) time.Duration {
@@ -144,11 +152,11 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) f
 }
 
 func (f *FS) setSpool(in *fuse.SetAttrIn) (lifecycle.Attr, error) {
-	ino := spoolID(in.NodeId, f.root)
-	a, err := f.in.Attr(ino)
+	a, err := f.attrOf(in.NodeId)
 	if err != nil {
 		return a, err
 	}
+	ino := a.Ino
 	if size, ok := in.GetSize(); ok {
 		if size > 1<<62 {
 			return a, syscall.EFBIG

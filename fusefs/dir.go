@@ -101,7 +101,7 @@ func (f *FS) FsyncDir(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 // ReadDir lists names.
 func (f *FS) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	return f.status(f.readDir(cancel, in, func(e entry, off uint64) bool {
-		return out.AddDirEntry(fuse.DirEntry{Name: e.name, Ino: e.id, Mode: e.mode, Off: off})
+		return out.AddDirEntry(fuse.DirEntry{Name: e.name, Ino: shownIno(e.id), Mode: e.mode, Off: off})
 	}))
 }
 
@@ -111,7 +111,7 @@ func (f *FS) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirE
 	var failed error
 	err := f.readDir(cancel, in, func(e entry, off uint64) bool {
 		// An entry without a node id is a name only.
-		node := out.AddDirLookupEntry(fuse.DirEntry{Name: e.name, Ino: e.id, Mode: e.mode, Off: off})
+		node := out.AddDirLookupEntry(fuse.DirEntry{Name: e.name, Ino: shownIno(e.id), Mode: e.mode, Off: off})
 		switch {
 		case node == nil:
 			return false
@@ -262,7 +262,7 @@ func (f *FS) spoolDirs(d directory) ([]entry, error) {
 	}
 	out := make([]entry, len(names))
 	for i, name := range names {
-		id := spoolID(attrs[i].Ino, f.root)
+		id := spoolID(attrs[i].Ino, attrs[i].Gen, f.root)
 		if known, ok := f.nodes.alias(attrs[i].Ino); ok {
 			id = known
 		}

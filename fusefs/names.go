@@ -34,7 +34,10 @@ func (d directory) key(name string) string {
 func (f *FS) dir(id uint64) (directory, error) {
 	switch spaceOf(id) {
 	case spaceSpool:
-		ino := spoolID(id, f.root)
+		ino, err := f.spoolIno(id)
+		if err != nil {
+			return directory{}, err
+		}
 		p, err := f.in.Path(ino)
 		return directory{id: id, ino: ino, path: p}, err
 	case spaceStore:
@@ -130,10 +133,7 @@ func (f *FS) lookup(c fuse.Caller, d directory, name string, out *fuse.EntryOut)
 
 // spoolEntry answers with a file or directory of the spool.
 func (f *FS) spoolEntry(a lifecycle.Attr, out *fuse.EntryOut) error {
-	if a.Ino&spaceMask != 0 {
-		return fmt.Errorf("inode number %x of the spool is too large: %w", a.Ino, syscall.EOVERFLOW)
-	}
-	id := spoolID(a.Ino, f.root)
+	id := spoolID(a.Ino, a.Gen, f.root)
 	if a.Kind == spool.Dir {
 		if known, ok := f.nodes.again(a.Ino); ok {
 			id = known

@@ -2,6 +2,7 @@ package fusefs
 
 import (
 	"errors"
+	"fmt"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -47,7 +48,10 @@ func callerOf(c fuse.Caller) lifecycle.Caller { return lifecycle.Caller{UID: c.U
 // openSpool opens an unfinished file: no journal entry, no sync, and once the
 // kernel has its backing no more than a count.
 func (f *FS) openSpool(o opening, c lifecycle.Caller, out *fuse.OpenOut) error {
-	ino := spoolID(o.node, f.root)
+	ino, err := f.spoolIno(o.node)
+	if err != nil {
+		return err
+	}
 	a, err := f.in.OpenFile(ino, useOf(o.bits), c)
 	if errors.Is(err, lifecycle.ErrUnfinished) && o.bits&handleWrite != 0 {
 		// O_RDWR by somebody who may write: the reads are what is refused.
@@ -66,6 +70,9 @@ func (f *FS) openSpool(o opening, c lifecycle.Caller, out *fuse.OpenOut) error {
 
 // openCounted gives the kernel a handle of a file that the instance counts.
 func (f *FS) openCounted(o opening, a lifecycle.Attr, out *fuse.OpenOut) error {
+	if spoolID(a.Ino, a.Gen, f.root) != o.node {
+		return fmt.Errorf("node %x: %w", o.node, errUnknownNode) // the number has come back just now
+	}
 	switch {
 	case a.Kind != spool.Stream:
 		o.bits |= handleAsFile
@@ -167,7 +174,7 @@ func (f *FS) create(in *fuse.CreateIn, name string, out *fuse.CreateOut) error {
 		return err
 	}
 	if h := f.handles.ofRequest(in.Unique); h != nil {
-		a, err := f.in.Attr(spoolID(h.node, f.root))
+		a, err := f.attrOf(h.node)
 		if err != nil {
 			return err
 		}

@@ -46,7 +46,11 @@ func (f *FS) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string, dest []b
 func (f *FS) fileStatus(h *fuse.InHeader) (lifecycle.FileStatus, error) {
 	switch spaceOf(h.NodeId) {
 	case spaceSpool:
-		st, err := f.in.File(spoolID(h.NodeId, f.root))
+		ino, err := f.spoolIno(h.NodeId)
+		if err != nil {
+			return lifecycle.FileStatus{}, err
+		}
+		st, err := f.in.File(ino)
 		if errors.Is(err, syscall.EISDIR) {
 			err = syscall.ENODATA
 		}

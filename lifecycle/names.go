@@ -367,6 +367,16 @@ func (in *Instance) Descriptor(ino uint64, flags int) (*os.File, error) {
 	return n.Open(flags)
 }
 
+// Generation tells a spool inode from one that had its number before; an error
+// wrapping ESTALE when nothing has it.
+func (in *Instance) Generation(ino uint64) (uint32, error) {
+	n, err := in.node(ino)
+	if err != nil {
+		return 0, err
+	}
+	return n.ID().Gen, nil
+}
+
 // Extent is the base of a stream and the end of its released bytes, both
 // physical: what lies before released reads as ENODATA.
 func (in *Instance) Extent(ino uint64) (base, released int64) {

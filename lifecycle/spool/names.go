@@ -129,7 +129,7 @@ func (t *Tree) furnish(fd int, dir *Node, name string, want wanted) (*Node, erro
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, err
 	}
-	if st.Ino >= maxIno {
+	if st.Ino >= MaxIno {
 		return nil, fmt.Errorf("inode number %d is too large: %w", st.Ino, unix.EOVERFLOW)
 	}
 	d := want.desc

@@ -11,9 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxIno is the first inode number that is not ours to use: the two highest
-// bits of a node id say what kind of thing it names.
-const maxIno = 1 << 62
+// MaxIno is the first inode number that a spool does not take: a node id of
+// the mount has room for 48 bits beside the rest. XFS numbers by place, and
+// gets there with 128 PB.
+const MaxIno = 1 << 48
 
 // scan builds the index.
 func (t *Tree) scan() error {
@@ -140,7 +141,7 @@ func (t *Tree) scanNode(fd int, st *unix.Stat_t, dir *Node, name string) (*Node,
 	if st.Dev != t.dev {
 		return nil, fmt.Errorf("%w: it is on another file system or subvolume than the spool's directory", ErrDamaged)
 	}
-	if st.Ino >= maxIno {
+	if st.Ino >= MaxIno {
 		return nil, fmt.Errorf("%w: inode number %d is too large (overlayfs: mount it with xino=off)", ErrUnsupported, st.Ino)
 	}
 	n := &Node{t: t, parent: dir, name: name}
