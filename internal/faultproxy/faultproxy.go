@@ -61,6 +61,7 @@ type Proxy struct {
 	calls map[Call]int
 	hits  int
 	slow  time.Duration
+	edit  func(*http.Request)
 }
 
 // New starts a proxy in front of the URL until the test ends.
@@ -105,6 +106,13 @@ func (p *Proxy) SetDelay(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.slow = d
+}
+
+// SetEdit has each request changed before the store gets it.
+func (p *Proxy) SetEdit(edit func(*http.Request)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.edit = edit
 }
 
 // Hits is how many calls failed since Set.
@@ -253,6 +261,12 @@ func (p *Proxy) forward(r *http.Request, body io.Reader) (*http.Response, error)
 	out.Body = io.NopCloser(body)
 	if r.ContentLength == 0 {
 		out.Body = http.NoBody
+	}
+	p.mu.Lock()
+	edit := p.edit
+	p.mu.Unlock()
+	if edit != nil {
+		edit(out)
 	}
 	return p.client.RoundTrip(out)
 }

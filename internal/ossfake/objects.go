@@ -192,6 +192,15 @@ func (s *Server) Put(bucket, key string, body []byte) {
 	})
 }
 
+// Get is the body of an object, nil when there is none.
+func (s *Server) Get(bucket, key string) (body []byte) {
+	s.set(func() {
+		v, _ := s.buckets[bucket].current(key)
+		body = v.body
+	})
+	return body
+}
+
 // Header is what an object was made with.
 func (s *Server) Header(bucket, key string) (h http.Header) {
 	s.set(func() {

@@ -59,6 +59,7 @@ const (
 type Server struct {
 	URL string
 
+	stop    func() // nil of one that is only a handler, or stopped
 	mu      sync.Mutex
 	keys    map[string]Key
 	only    Signature // "" takes both
@@ -83,20 +84,42 @@ type bucket struct {
 // New starts a server until the test ends, with one key and the buckets.
 func New(tb testing.TB, buckets ...string) *Server {
 	tb.Helper()
-	l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
+	s := Make(buckets...)
+	if err := s.Run(tb.Context()); err != nil {
 		tb.Fatal(err)
 	}
-	s := Make(buckets...)
+	tb.Cleanup(s.Stop)
+	return s
+}
+
+// Run serves, again where it did before it was stopped.
+func (s *Server) Run(ctx context.Context) error {
+	addr := strings.TrimPrefix(s.URL, "http://")
+	if addr == "" {
+		addr = "127.0.0.1:0"
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
 	s.URL = "http://" + l.Addr().String()
 	server := &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(l) }() // says only that it was closed
-	tb.Cleanup(func() {
+	s.stop = func() {
 		_ = server.Close() // the connections that are cut by it are the test's
 		<-done
-	})
-	return s
+	}
+	return nil
+}
+
+// Stop has nothing listen any more, cuts all connections and keeps the
+// objects.
+func (s *Server) Stop() {
+	if s.stop != nil {
+		s.stop()
+		s.stop = nil
+	}
 }
 
 // Make makes a server that is only a handler.

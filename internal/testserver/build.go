@@ -16,26 +16,26 @@ type Kind struct {
 	Name    string
 	Package string // of Go
 	Version string
-	command func(addr, dir string) (args, env []string)
+	command func(s *Server, addr string) (args, env []string)
 }
 
 // The kinds there are, pinned.
 var (
 	MinIO = Kind{
 		Name: "minio", Package: "github.com/minio/minio", Version: "v0.0.0-20260212201848-7aac2a2c5b7c",
-		command: func(addr, dir string) (args, env []string) {
-			return []string{"server", "--quiet", "--address", addr, "--console-address", "127.0.0.1:0", dir},
+		command: func(s *Server, addr string) (args, env []string) {
+			return []string{"server", "--quiet", "--address", addr, "--console-address", "127.0.0.1:0", filepath.Join(s.Dir, "data")},
 				[]string{
-					"MINIO_ROOT_USER=" + AccessKey, "MINIO_ROOT_PASSWORD=" + SecretKey, "MINIO_BROWSER=off", "MINIO_UPDATE=off",
+					"MINIO_ROOT_USER=" + s.AccessKey, "MINIO_ROOT_PASSWORD=" + s.SecretKey, "MINIO_BROWSER=off", "MINIO_UPDATE=off",
 					"MINIO_CI_CD=on", "MINIO_SITE_REGION=" + Region, "MINIO_SCANNER_SPEED=slowest",
 				}
 		},
 	}
 	VersityGW = Kind{
 		Name: "versitygw", Package: "github.com/versity/versitygw/cmd/versitygw", Version: "v1.8.0",
-		command: func(addr, dir string) (args, env []string) {
-			return []string{"--port", addr, "--quiet", "--keep-alive", "posix", dir},
-				[]string{"ROOT_ACCESS_KEY=" + AccessKey, "ROOT_SECRET_KEY=" + SecretKey}
+		command: func(s *Server, addr string) (args, env []string) {
+			return []string{"--port", addr, "--quiet", "--keep-alive", "--iam-dir", filepath.Join(s.Dir, "iam"), "posix", filepath.Join(s.Dir, "data")},
+				[]string{"ROOT_ACCESS_KEY=" + s.AccessKey, "ROOT_SECRET_KEY=" + s.SecretKey}
 		},
 	}
 	Kinds = []Kind{MinIO, VersityGW}

@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// The access of every server here. The region is Region.
+// The access of every server that was not told another. The region is Region.
 const (
 	AccessKey = "sinkfs-test"
 	SecretKey = "sinkfs-test-secret"
@@ -31,12 +31,13 @@ type Server struct {
 	Kind Kind
 	URL  string // http://127.0.0.1:port
 	Dir  string // where it keeps its data
+	// AccessKey and SecretKey are all that it takes, from the next Run on.
+	AccessKey, SecretKey string
 
-	args []string
-	env  []string
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
-	log  bytes.Buffer
+	program string
+	cmd     *exec.Cmd
+	done    chan struct{} // closed when it has ended
+	log     bytes.Buffer
 }
 
 // Each runs a test on every kind of server, on an empty one.
@@ -58,13 +59,14 @@ func Start(tb testing.TB, k Kind) *Server {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s := &Server{Kind: k, URL: fmt.Sprintf("http://127.0.0.1:%d", port), Dir: tb.TempDir()}
-	data := filepath.Join(s.Dir, "data")
-	if err := os.Mkdir(data, 0o755); err != nil {
-		tb.Fatal(err)
+	s := &Server{
+		Kind: k, URL: fmt.Sprintf("http://127.0.0.1:%d", port), Dir: tb.TempDir(), AccessKey: AccessKey, SecretKey: SecretKey, program: program,
 	}
-	s.args, s.env = k.command(fmt.Sprintf("127.0.0.1:%d", port), data)
-	s.args = append([]string{program}, s.args...)
+	for _, dir := range []string{"data", "iam"} {
+		if err := os.Mkdir(filepath.Join(s.Dir, dir), 0o755); err != nil {
+			tb.Fatal(err)
+		}
+	}
 	if err := s.Run(tb.Context()); err != nil {
 		tb.Fatal(err)
 	}
@@ -82,8 +84,9 @@ func Start(tb testing.TB, k Kind) *Server {
 // Run starts a server that was stopped, on the same port and data, and waits
 // until it answers.
 func (s *Server) Run(ctx context.Context) error {
-	s.cmd = exec.CommandContext(context.WithoutCancel(ctx), s.args[0], s.args[1:]...)
-	s.cmd.Env = append(os.Environ(), s.env...)
+	args, env := s.Kind.command(s, strings.TrimPrefix(s.URL, "http://"))
+	s.cmd = exec.CommandContext(context.WithoutCancel(ctx), s.program, args...)
+	s.cmd.Env = append(os.Environ(), env...)
 	s.cmd.Dir = s.Dir
 	s.log.Reset()
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
