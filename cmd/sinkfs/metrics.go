@@ -73,6 +73,8 @@ func snapshotOf(s lifecycle.Status, writePath string) metrics.Snapshot {
 		SpoolFree:        s.Spool.Free,
 		Alarm:            s.Alarm != "",
 		TargetUp:         s.Target.State == "ok",
+		Target:           s.Target.State,
+		TargetSince:      s.Target.Since,
 		Passthrough:      writePath == "passthrough",
 		State:            string(s.State),
 	}

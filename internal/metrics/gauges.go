@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -19,6 +21,8 @@ type Snapshot struct {
 	SpoolFree        uint64
 	Alarm            bool
 	TargetUp         bool
+	Target           string    // ok, down, refused, unknown
+	TargetSince      time.Time // it is so
 	Passthrough      bool
 	State            string // recovering, running, draining
 }
@@ -37,6 +41,7 @@ type gauges struct {
 	parts    *prometheus.Desc
 	bytes    *prometheus.Desc
 	state    *prometheus.Desc
+	target   *prometheus.Desc
 }
 
 type single struct {
@@ -53,6 +58,7 @@ func newGauges(snapshot func() Snapshot) *gauges {
 		parts:    desc("parts", "Parts that are not finished.", "state"),
 		bytes:    desc("part_bytes", "Bytes of parts that are not finished.", "state"),
 		state:    desc("state", "1 for what the mount is doing, 0 for the other states.", "state"),
+		target:   desc("target_state", "1 for how the target is, 0 for the other states.", "state"),
 		single: []single{
 			{desc("unfinished_bytes", "Bytes written and not yet finished."), func(s Snapshot) float64 { return float64(s.UnfinishedBytes) }},
 			{desc("oldest_unfinished_seconds", "Age of the oldest byte that is not finished."), func(s Snapshot) float64 { return s.OldestUnfinished }},
@@ -64,6 +70,7 @@ func newGauges(snapshot func() Snapshot) *gauges {
 			{desc("spool_free_bytes", "Free bytes of the spool's file system."), func(s Snapshot) float64 { return float64(s.SpoolFree) }},
 			{desc("alarm", "1 when data waits longer than alarm_after."), func(s Snapshot) float64 { return truth(s.Alarm) }},
 			{desc("target_up", "1 when the target answers."), func(s Snapshot) float64 { return truth(s.TargetUp) }},
+			{desc("target_since_timestamp_seconds", "Since when the target is as it is."), func(s Snapshot) float64 { return float64(s.TargetSince.Unix()) }},
 			{desc("passthrough", "1 when the kernel writes into the spool by itself."), func(s Snapshot) float64 { return truth(s.Passthrough) }},
 		},
 	}
@@ -84,6 +91,7 @@ func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	ch <- g.parts
 	ch <- g.bytes
 	ch <- g.state
+	ch <- g.target
 }
 
 // Collect implements prometheus.Collector.
@@ -99,5 +107,8 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, state := range []string{"recovering", "running", "draining"} {
 		ch <- prometheus.MustNewConstMetric(g.state, prometheus.GaugeValue, truth(state == now.State), state)
+	}
+	for _, state := range []string{"ok", "down", "refused", "unknown"} {
+		ch <- prometheus.MustNewConstMetric(g.target, prometheus.GaugeValue, truth(state == now.Target), state)
 	}
 }

@@ -34,7 +34,7 @@ func TestText(t *testing.T) {
 		return metrics.Snapshot{
 			Parts:           map[string]metrics.Count{"pending": {Parts: 2, Bytes: 20}, "finished": {Parts: 7, Bytes: 70}},
 			UnfinishedBytes: 25, OldestUnfinished: 1.5, Sources: 3, Writers: 4, ScratchFiles: 1, ScratchBytes: 6,
-			SpoolUsed: 31, SpoolFree: 1000, TargetUp: true, State: "running",
+			SpoolUsed: 31, SpoolFree: 1000, TargetUp: true, Target: "ok", TargetSince: time.Unix(1700000200, 0), State: "running",
 		}
 	})
 	m.Finished("/events", 10, 1)
@@ -73,6 +73,11 @@ func TestText(t *testing.T) {
 		`sinkfs_state{state="draining"} 0`,
 		`sinkfs_state{state="recovering"} 0`,
 		`sinkfs_state{state="running"} 1`,
+		"sinkfs_target_since_timestamp_seconds 1.7000002e+09",
+		`sinkfs_target_state{state="down"} 0`,
+		`sinkfs_target_state{state="ok"} 1`,
+		`sinkfs_target_state{state="refused"} 0`,
+		`sinkfs_target_state{state="unknown"} 0`,
 		"sinkfs_target_up 1",
 		"sinkfs_unfinished_bytes 25",
 		"sinkfs_writers 4",
