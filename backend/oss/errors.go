@@ -111,11 +111,7 @@ func (s *Store) failure(ctx context.Context, what string, err error, header http
 	if errors.Is(m.Kind, backend.ErrPermission) {
 		s.chain.refused()
 	}
-	e := objects.NewCallError(what, said, m, err)
-	if d := objects.RetryAfter(header); d > 0 {
-		return &backend.WaitError{After: d, Err: e}
-	}
-	return e
+	return objects.NewCallError(what, said, m, err)
 }
 
 func (s *Store) meaning(err error, header http.Header) (m objects.Meaning, said string) {

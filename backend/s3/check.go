@@ -71,11 +71,12 @@ func (s *Store) probe(ctx context.Context) error {
 	if s.verdict.Load() != unknown {
 		return nil
 	}
-	refused, err := s.probePut(ctx)
+	made := versions{}
+	refused, err := s.probePut(ctx, made)
 	if err == nil && refused {
-		refused, err = s.probeUpload(ctx)
+		refused, err = s.probeUpload(ctx, made)
 	}
-	if e := s.remove(ctx, probeDir.Join(probeName)); e != nil && err == nil {
+	if e := s.removeProbe(ctx, made); e != nil && err == nil {
 		s.log.Info("the probe object stays, which does no harm", slog.String("key", s.full(probeDir.Join(probeName))), slog.Any("error", e))
 	}
 	switch {
@@ -91,22 +92,46 @@ func (s *Store) probe(ctx context.Context) error {
 	return nil
 }
 
-func (s *Store) probePut(ctx context.Context) (refused bool, err error) {
+// versions are those that the probe made; "" where the bucket has none.
+type versions map[string]bool
+
+// removeProbe leaves no version of the probe behind, or, where the key may not
+// remove versions, a mark that it is gone. A probe that was there already has
+// no version that we know.
+func (s *Store) removeProbe(ctx context.Context, made versions) error {
+	if len(made) == 0 {
+		made[""] = true
+	}
+	for v := range made {
+		err := s.remove(ctx, probeDir.Join(probeName), v)
+		if v != "" && errors.Is(err, backend.ErrPermission) {
+			err = s.remove(ctx, probeDir.Join(probeName), "")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) probePut(ctx context.Context, made versions) (refused bool, err error) {
 	o := probeObject()
 	for range probeTries + 1 {
 		in := s.putInput(o, &payload{Reader: strings.NewReader(probeText), sum: sumOfProbe()})
-		if _, err := s.client.PutObject(ctx, in); err != nil {
+		out, err := s.client.PutObject(ctx, in)
+		if err != nil {
 			err = s.failure(ctx, fmt.Sprintf("put %q", string(o.Key)), err)
 			if errors.Is(err, backend.ErrExist) || errors.Is(err, errConflict) {
 				return true, nil
 			}
 			return false, err
 		}
+		made[aws.ToString(out.VersionId)] = true
 	}
 	return false, nil
 }
 
-func (s *Store) probeUpload(ctx context.Context) (refused bool, err error) {
+func (s *Store) probeUpload(ctx context.Context, made versions) (refused bool, err error) {
 	for range probeTries {
 		u := &upload{store: s, o: probeObject(), part: int64(len(probeText))}
 		if err := u.begin(ctx); err != nil {
@@ -118,7 +143,9 @@ func (s *Store) probeUpload(ctx context.Context) (refused bool, err error) {
 			return false, err
 		}
 		st := &staged{store: s, o: u.o, id: u.id, parts: append(u.parts, part), sum: sumOfProbe()}
-		if _, err = s.client.CompleteMultipartUpload(ctx, st.input()); err == nil {
+		out, err := s.client.CompleteMultipartUpload(ctx, st.input())
+		if err == nil {
+			made[aws.ToString(out.VersionId)] = true
 			continue
 		}
 		u.abandon(ctx)

@@ -24,7 +24,7 @@ func newClient(ctx context.Context, o Options) (*awss3.Client, *chain, error) {
 		return nil, nil, err
 	}
 	chain := &chain{role: o.RoleARN, load: func(ctx context.Context) (aws.Config, error) {
-		options := []func(*config.LoadOptions) error{config.WithHTTPClient(web), config.WithSharedConfigProfile(o.Profile)}
+		options := []func(*config.LoadOptions) error{config.WithHTTPClient(web), config.WithSharedConfigProfile(o.Profile), config.WithLogger(logger{o.Log})}
 		if o.Region != "" {
 			options = append(options, config.WithRegion(o.Region))
 		}

@@ -117,8 +117,9 @@ func (s *Store) failure(ctx context.Context, what string, err error) error {
 	var m objects.Meaning
 	said := ""
 	answer, answered := errors.AsType[*smithyhttp.ResponseError](err)
-	answered = answered && answer.HTTPStatusCode() != 0
-	if api, ok := errors.AsType[smithy.APIError](err); ok {
+	// An answer that the search for credentials ended with is not the store's.
+	answered = answered && answer.HTTPStatusCode() != 0 && !errors.Is(err, errCredentials)
+	if api, ok := errors.AsType[smithy.APIError](err); ok && !errors.Is(err, errCredentials) {
 		m = meanings[api.ErrorCode()]
 		said = api.ErrorCode()
 		if text := api.ErrorMessage(); text != "" {
@@ -139,13 +140,7 @@ func (s *Store) failure(ctx context.Context, what string, err error) error {
 	if errors.Is(m.Kind, backend.ErrPermission) {
 		s.chain.refused()
 	}
-	e := objects.NewCallError(what, said, m, err)
-	if answered {
-		if d := objects.RetryAfter(answer.Response.Header); d > 0 {
-			return &backend.WaitError{After: d, Err: e}
-		}
-	}
-	return e
+	return objects.NewCallError(what, said, m, err)
 }
 
 func ofStatus(status int, said string) objects.Meaning {

@@ -127,12 +127,17 @@ func (s *Store) Delete(ctx context.Context, k backend.Key) error {
 	if _, err := s.head(ctx, k); err != nil {
 		return err
 	}
-	return s.remove(ctx, k)
+	return s.remove(ctx, k, "")
 }
 
-func (s *Store) remove(ctx context.Context, k backend.Key) error {
-	_, err := s.client.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: &s.options.Bucket, Key: aws.String(s.full(k)), RequestPayer: s.payer()})
-	if err != nil {
+// remove removes one version; "" is what is seen, where a bucket with versions
+// keeps the object behind a mark.
+func (s *Store) remove(ctx context.Context, k backend.Key, version string) error {
+	in := &awss3.DeleteObjectInput{Bucket: &s.options.Bucket, Key: aws.String(s.full(k)), RequestPayer: s.payer()}
+	if version != "" {
+		in.VersionId = &version
+	}
+	if _, err := s.client.DeleteObject(ctx, in); err != nil {
 		return s.failure(ctx, fmt.Sprintf("delete %q", string(k)), err)
 	}
 	return nil

@@ -49,13 +49,13 @@ func (g *Gate) Do(r *http.Request, next func(*http.Request) (*http.Response, err
 		return answer, err
 	}
 	if answer.StatusCode == http.StatusServiceUnavailable || answer.StatusCode == http.StatusTooManyRequests {
-		g.hold(RetryAfter(answer.Header))
+		g.hold(retryAfter(answer.Header))
 	}
 	return answer, nil
 }
 
-// RetryAfter reads the header of this name: seconds or a date.
-func RetryAfter(h http.Header) time.Duration {
+// retryAfter reads the header of this name: seconds or a date.
+func retryAfter(h http.Header) time.Duration {
 	text := h.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(text, 10, 16); err == nil {
 		return time.Duration(seconds) * time.Second
