@@ -160,7 +160,7 @@ func (in *Instance) serve(ctx context.Context) error {
 			}
 		case <-retry.C:
 		}
-		if in.commitLeft(ctx) {
+		if in.commitLeft(ctx) && in.contact(ctx) {
 			pace.Reset()
 			retry.Stop()
 			in.recovered()
@@ -200,6 +200,27 @@ func (in *Instance) commitLeft(ctx context.Context) bool {
 	}
 	in.release(done)
 	return len(stuck) == 0
+}
+
+// contact asks a target that this process has not heard of yet how it is, so
+// that the status knows before there is something to publish. It reports
+// whether the target ever answered.
+func (in *Instance) contact(ctx context.Context) bool {
+	if in.target.known() {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, firstContact)
+	defer cancel()
+	defer in.rounds.interruptBy(cancel)()
+	err := in.store.Check(ctx)
+	switch {
+	case err == nil:
+		in.target.ok()
+	case !errors.Is(err, context.Canceled):
+		in.target.failed(err)
+		in.fail(err)
+	}
+	return err == nil
 }
 
 func (in *Instance) newest() uint64 {

@@ -194,8 +194,10 @@ func (in *Instance) stagePart(ctx context.Context, p *part) error {
 		return last, nil
 	}))
 	if err != nil {
+		in.target.failed(err)
 		return err
 	}
+	in.target.ok()
 	if err := in.check(p, last); err != nil {
 		return errors.Join(err, staged.Abort(ctx))
 	}

@@ -16,7 +16,7 @@ type State string
 
 // The states.
 const (
-	Recovering State = "recovering" // finishing what an earlier process prepared
+	Recovering State = "recovering" // finishing what an earlier process prepared, or the target has not answered yet
 	Running    State = "running"
 	Draining   State = "draining"
 )
