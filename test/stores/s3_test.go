@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/sinkfs/sinkfs/internal/sinkfstest"
@@ -41,7 +40,7 @@ func each(t *testing.T, test func(t *testing.T, s store)) {
 	testserver.Each(t, func(t *testing.T, server *testserver.Server) {
 		s := store{server, awss3.New(awss3.Options{
 			BaseEndpoint: &server.URL, UsePathStyle: true, Region: testserver.Region,
-			Credentials: credentials.NewStaticCredentialsProvider(testserver.AccessKey, testserver.SecretKey, ""),
+			Credentials: server,
 		})}
 		if _, err := s.client.CreateBucket(t.Context(), &awss3.CreateBucketInput{Bucket: aws.String(bucket)}); err != nil {
 			t.Fatal(err)
@@ -181,100 +180,6 @@ func TestPublish(t *testing.T) {
 			if seen, err := os.ReadFile(m.Path(key)); err != nil || !bytes.Equal(seen, want) {
 				t.Errorf("%s in the mount has %d bytes, %v", key, len(seen), err)
 			}
-		}
-	})
-}
-
-// TestForeign has another program write below the prefix: the mount lists
-// what it wrote, and overwrites nothing of it.
-func TestForeign(t *testing.T) {
-	each(t, func(t *testing.T, s store) {
-		if _, err := s.client.PutObject(t.Context(), &awss3.PutObjectInput{
-			Bucket: aws.String(bucket), Key: aws.String("prod/theirs/x.gz"), Body: strings.NewReader("theirs"),
-		}); err != nil {
-			t.Fatal(err)
-		}
-		m := sinkfstest.At(t, "s3://"+bucket+"/prod")
-		m.Start(s.config(t)...)
-		if got, err := os.ReadFile(m.Path("theirs", "x.gz")); err != nil || string(got) != "theirs" {
-			t.Errorf("their file is %q, %v", got, err)
-		}
-		if err := os.WriteFile(m.Path("theirs", "x.gz"), []byte("ours"), 0o640); err == nil {
-			t.Error("their file could be opened for write")
-		}
-		write(t, m.Path("app.log"), []byte("hello\n"))
-		m.Publish()
-		if got := s.objects(t, "prod/theirs/"); string(got["x.gz"]) != "theirs" {
-			t.Errorf("their object is %q", got["x.gz"])
-		}
-	})
-}
-
-// TestStoreDown writes on while the store is down, and has it all when it is
-// back.
-func TestStoreDown(t *testing.T) {
-	each(t, func(t *testing.T, s store) {
-		m := sinkfstest.At(t, "s3://"+bucket+"/prod")
-		flags := s.config(t)
-		m.Start(flags...)
-		write(t, m.Path("a.log"), []byte("before\n"))
-		m.Publish()
-		if err := s.Stop(); err != nil {
-			t.Fatal(err)
-		}
-		write(t, m.Path("b.log"), []byte("while down\n"))
-		if r := sinkfstest.Run(t, "checkpoint", "--timeout", "20s", m.Point); r.Code != 1 {
-			t.Errorf("checkpoint ended with %d: %s%s, want 1", r.Code, r.Stdout, r.Stderr)
-		}
-		if state, message := target(t, m); state != "down" || !strings.Contains(message, s.URL) {
-			t.Errorf("the target is %s: %s, want down and the endpoint", state, message)
-		}
-		if err := s.Run(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		m.Publish()
-		if got := s.records(t, "prod/"); len(got) != 2 || got["while down"] != 1 {
-			t.Errorf("published are %v", got)
-		}
-		if state, _ := target(t, m); state != "ok" {
-			t.Errorf("the target is %s", state)
-		}
-	})
-}
-
-// TestDownAtMount: a store that was never reached is an error, one that was
-// is waited for.
-func TestDownAtMount(t *testing.T) {
-	each(t, func(t *testing.T, s store) {
-		m := sinkfstest.At(t, "s3://"+bucket+"/prod")
-		flags := s.config(t)
-		if err := s.Stop(); err != nil {
-			t.Fatal(err)
-		}
-		start := time.Now()
-		r := sinkfstest.Run(t, append(append([]string{"mount", "-b", "--state-dir", m.State}, flags...), m.Target, m.Point)...)
-		if r.Code != 7 || !strings.Contains(r.Stderr, s.URL) || !strings.Contains(r.Stderr, "nothing listens there") || time.Since(start) > 20*time.Second {
-			t.Errorf("mount ended with %d after %v: %s", r.Code, time.Since(start), r.Stderr)
-		}
-		if err := s.Run(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		m.Start(flags...)
-		write(t, m.Path("a.log"), []byte("kept\n"))
-		if r := sinkfstest.Run(t, "umount", "--no-drain", m.Point); r.Code != 8 {
-			t.Errorf("umount ended with %d: %s, want 8", r.Code, r.Stderr)
-		}
-		if err := s.Stop(); err != nil {
-			t.Fatal(err)
-		}
-		m.Start(flags...)
-		write(t, m.Path("b.log"), []byte("more\n"))
-		if err := s.Run(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		m.Publish()
-		if got := s.records(t, "prod/"); got["kept"] != 1 || got["more"] != 1 || len(got) != 2 {
-			t.Errorf("published are %v", got)
 		}
 	})
 }

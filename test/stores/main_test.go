@@ -1,0 +1,22 @@
+package stores
+
+import (
+	"flag"
+	"os"
+	"testing"
+	"time"
+)
+
+// options are the flags of this test binary; the defaults fit go test ./...
+type options struct {
+	away time.Duration
+}
+
+// given is what was said on the command line, before the tests run.
+var given options
+
+func TestMain(m *testing.M) {
+	flag.DurationVar(&given.away, "stores.away", 10*time.Second, "how long the store is away in TestOutage")
+	flag.Parse()
+	os.Exit(m.Run())
+}
