@@ -14,7 +14,7 @@ import (
 // withdraws it.
 const (
 	memoryMagic   = 0x31304d4b4e4953 // "SINKM01"
-	memoryVersion = 1
+	memoryVersion = 2
 
 	handleSlots = 1 << 16
 	inodeSlots  = 1 << 17

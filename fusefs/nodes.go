@@ -2,6 +2,7 @@ package fusefs
 
 import (
 	"sync"
+	"time"
 
 	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/lifecycle/catalog"
@@ -12,24 +13,43 @@ import (
 type storeNode struct {
 	key    string
 	dir    bool
-	refs   uint64 // lookups that the kernel has not taken back
-	pinned bool   // from an earlier worker: how many lookups is not known
+	refs   uint64    // lookups that the kernel has not taken back
+	left   time.Time // when it had taken back all
+	pinned bool      // from an earlier worker: how many lookups is not known
 	info   *backend.Info
 	ref    uint32 // of directories: the next worker must know their key too
 	ino    uint64 // of directories: the spool directory that it got since
 }
 
+// lookupsDoubt is how long a node stays after its last FORGET where the count
+// of lookups can be wrong: one use by a program ends well before, and the next
+// one after this long begins with a lookup (finishedName).
+const lookupsDoubt = 2 * finishedName
+
 // nodeTable holds the store's nodes that the kernel knows. FORGET bounds it.
+//
+// A FORGET may count lookups that an earlier worker answered, and may be about
+// an inode that the kernel dropped just before it looked the name up again:
+// after a take-over the count says less than it seems.
 type nodeTable struct {
+	now func() time.Time
+
 	mu      sync.Mutex
 	byID    map[uint64]*storeNode
 	byIno   map[uint64]uint64 // spool directories that the kernel knows by a store node
 	mem     *memory
 	keyFree []uint32
+	adopted bool
+	parting []parting // forgotten, oldest first
+}
+
+type parting struct {
+	id uint64
+	at time.Time
 }
 
 func (t *nodeTable) init(m *memory) {
-	t.byID, t.byIno, t.mem = map[uint64]*storeNode{}, map[uint64]uint64{}, m
+	t.byID, t.byIno, t.mem, t.now = map[uint64]*storeNode{}, map[uint64]uint64{}, m, time.Now
 }
 
 // seen counts a lookup of the finished file or store-only directory at key.
@@ -132,6 +152,19 @@ func (t *nodeTable) forget(id, lookups uint64) {
 	if n.refs > 0 {
 		return
 	}
+	n.left = t.now()
+	t.parting = append(t.parting, parting{id, n.left})
+	for len(t.parting) > 0 && (!t.adopted || n.left.Sub(t.parting[0].at) > lookupsDoubt) {
+		t.forgotten(t.parting[0])
+		t.parting = t.parting[1:]
+	}
+}
+
+func (t *nodeTable) forgotten(p parting) {
+	id, n := p.id, t.byID[p.id]
+	if n == nil || n.refs > 0 || n.left != p.at {
+		return
+	}
 	delete(t.byID, id)
 	if n.ino != 0 {
 		delete(t.byIno, n.ino)
@@ -184,6 +217,7 @@ func (t *nodeTable) drop(ref uint32) {
 func (t *nodeTable) adopt(held map[uint32]bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.adopted = true
 	for i := range t.mem.header.keys.Load() {
 		s, ref := &t.mem.keys[i], i+1
 		id := s.node.Load()
