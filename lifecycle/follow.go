@@ -106,7 +106,11 @@ func (in *Instance) follow(ctx context.Context) error {
 func (in *Instance) look(s *source) {
 	s.mu.Lock()
 	over := in.observeDue(s)
+	growing := in.worthSending(s)
 	s.mu.Unlock()
+	if growing {
+		in.nursery.offer(s)
+	}
 	if over {
 		in.remove(s)
 	}

@@ -103,6 +103,9 @@ type Instance struct {
 	reserve  *reserve
 	events   *events
 	follower *follower
+	grower   backend.Grower // nil: the store takes nothing that grows
+	nursery  *nursery
+	strayed  notifier // a growth was given up
 	target   health
 	released notifier // some handle was released
 	kept     budget
@@ -117,6 +120,7 @@ type Instance struct {
 	parts        map[uint64]*part // not finished
 	counters     map[string]uint64
 	removals     []removal
+	strays       []stray
 	garbage      []journal.Record // to drop with the next write
 	lastID       uint64           // of the newest checkpoint
 	lastDeclined uint64           // of the newest that was declined, 0: none
@@ -139,6 +143,8 @@ func (in *Instance) Run(ctx context.Context) error {
 	g.Go(func() error { return in.follow(ctx) })
 	g.Go(func() error { return in.serve(ctx) })
 	g.Go(func() error { return in.keepHouse(ctx) })
+	g.Go(func() error { return in.grow(ctx) })
+	g.Go(func() error { return in.sweepStrays(ctx) })
 	g.Go(func() error { return in.watchJournal(ctx) })
 	for d := range in.checkIntervals() {
 		g.Go(func() error { return in.checkRolling(ctx, d) })

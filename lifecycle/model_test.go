@@ -16,6 +16,7 @@ import (
 
 	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/backend/mem"
+	"github.com/sinkfs/sinkfs/lifecycle/audit"
 )
 
 // TestEveryRecordIsInExactlyOnePart drives an Instance and its restarts with
@@ -37,6 +38,8 @@ func TestEveryRecordIsInExactlyOnePart(t *testing.T) {
 			"roll":       w.roll,
 			"hour":       w.hour,
 			"restart":    w.restart,
+			"grow":       w.grow,
+			"sweep":      w.sweep,
 			"weather":    w.weather,
 		})
 		w.finish()
@@ -86,7 +89,8 @@ func newWorld(t *testing.T, rt *rapid.T) *world {
 		}
 	}
 	w.store = mem.New(mem.Options{
-		Properties: backend.Properties{StageAbove: 30}, Before: hook(&w.before), After: hook(&w.after),
+		Properties: backend.Properties{StageAbove: rapid.SampledFrom([]int64{30, 12, 5}).Draw(rt, "stage above")},
+		Unit:       8, Before: hook(&w.before), After: hook(&w.after),
 	})
 	w.start()
 	return w
@@ -291,12 +295,53 @@ func (w *world) restart(t *rapid.T) {
 	}
 }
 
+// grow sends what can be sent of parts that are not sealed.
+func (w *world) grow(t *rapid.T) {
+	for _, s := range w.in.allSources() {
+		if err := w.in.growSource(w.t.Context(), s); err != nil && !w.failing {
+			t.Fatal(err)
+		}
+	}
+}
+
+// sweep aborts what was given up of them.
+func (w *world) sweep(*rapid.T) { w.in.abortStrays(w.t.Context()) }
+
+// swept has nothing left of uploads once gc has run.
+func (w *world) swept() {
+	later := time.Now().Add(time.Hour) // what a restart found has been given time
+	w.in.now = func() time.Time { return later }
+	w.in.abortStrays(w.t.Context())
+	if n := len(w.in.strays); n > 0 {
+		w.rt.Fatalf("%d uploads are not given up", n)
+	}
+	if err := w.in.write(w.in.journal.Write); err != nil {
+		w.rt.Fatal(err)
+	}
+	in := audit.Input{Store: w.store, State: func(context.Context) (audit.State, error) { return w.in.Account() }}
+	rows, err := audit.Garbage(w.t.Context(), in)
+	if err != nil {
+		w.rt.Fatal(err)
+	}
+	for _, r := range rows {
+		if err := audit.Remove(w.t.Context(), in, r); err != nil {
+			w.rt.Fatal(err)
+		}
+	}
+	if err := w.store.Uploads(w.t.Context(), "", func(u backend.Upload) error {
+		return fmt.Errorf("the upload %s of %q is left", u.ID, u.Key)
+	}); err != nil {
+		w.rt.Fatal(err)
+	}
+}
+
 // weather makes the store fail, or work again.
 func (w *world) weather(t *rapid.T) {
 	kind := rapid.SampledFrom([]string{"good", "before", "after", "gone"}).Draw(t, "weather")
 	w.failing = kind != "good"
 	fail := func(_ context.Context, op mem.Op, _ backend.Key) error {
-		if op == mem.Put || op == mem.Commit || op == mem.Stage {
+		switch op {
+		case mem.Put, mem.Commit, mem.Stage, mem.Grow, mem.Append, mem.Abort:
 			return fmt.Errorf("%s: %w", op, backend.ErrTransient)
 		}
 		return nil
@@ -311,7 +356,7 @@ func (w *world) weather(t *rapid.T) {
 	case "gone":
 		w.after = nil
 		w.before = func(_ context.Context, op mem.Op, _ backend.Key) error {
-			if op == mem.Commit {
+			if op == mem.Commit || op == mem.Append {
 				return fmt.Errorf("%s: %w", op, backend.ErrGone)
 			}
 			return nil
@@ -378,4 +423,5 @@ func (w *world) finish() {
 	if n := w.in.Unpublished().Bytes; n != 0 {
 		w.rt.Fatalf("%d bytes count as unpublished", n)
 	}
+	w.swept()
 }

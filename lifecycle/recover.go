@@ -35,13 +35,16 @@ func Open(ctx context.Context, c Config) (*Instance, error) {
 	c.setDefaults()
 	in := &Instance{
 		cfg: c, log: c.Log, now: time.Now, store: c.Store, cat: catalog.New(c.Store, catalog.Options{Log: c.Log}),
-		follower: newFollower(), rounds: rounds{wake: make(chan struct{}, 1)}, state: Recovering,
+		follower: newFollower(), nursery: newNursery(), rounds: rounds{wake: make(chan struct{}, 1)}, state: Recovering,
 		sources: map[uint64]*source{}, lingering: map[*source]bool{}, parts: map[uint64]*part{},
 		counters: map[string]uint64{}, partial: map[uint64]journal.Checkpoint{},
 	}
 	in.events, in.succeeded = newEvents(in.now), in.now()
 	in.target = health{now: in.now, state: "unknown", since: in.now().UTC()}
 	in.kept.give(keepBudget)
+	if g, ok := c.Store.(backend.Grower); ok && c.Store.Properties().Grows {
+		in.grower = g
+	}
 	in.addSinks(c.Sinks)
 	if err := os.MkdirAll(filepath.Join(c.StateDir, "manifests"), 0o700); err != nil {
 		return nil, fmt.Errorf("state directory %s: %w: %w", c.StateDir, ErrState, err)
@@ -81,6 +84,7 @@ type recovery struct {
 	sources     map[journal.SourceID]journal.Source
 	checkpoints map[uint64]journal.Checkpoint
 	parts       []journal.Part
+	uploads     []journal.Upload
 }
 
 func (in *Instance) load() (recovery, error) {
@@ -99,6 +103,8 @@ func (in *Instance) load() (recovery, error) {
 		case journal.Part:
 			r.parts = append(r.parts, rec)
 			in.lastID = max(in.lastID, rec.Checkpoint)
+		case journal.Upload:
+			r.uploads = append(r.uploads, rec)
 		}
 		return nil
 	})
@@ -137,6 +143,7 @@ func (in *Instance) recover(ctx context.Context) error {
 	if err := in.recoverSources(now); err != nil {
 		return err
 	}
+	in.recoverUploads(r.uploads)
 	in.recoverManifests()
 	in.makeSinkDirs()
 	return in.recoverCheckpoints(r, done)

@@ -38,6 +38,7 @@ type part struct {
 	sink    *Sink
 	sources []*source // of Ranges, one each
 	staged  backend.Staged
+	growth  *growth      // of what was sent of it already; until it is staged
 	kept    []byte       // the bytes of a small part, while there is room
 	known   backend.Info // what the store said when it published it
 	seen    []glimpse    // of Ranges, as far as known; until it is staged
@@ -206,6 +207,13 @@ func (in *Instance) unseal(h harvest) {
 			}
 		}
 		s.cut.giveBack(segments)
+		in.mu.Lock()
+		for _, g := range segments {
+			if g.growth != nil {
+				g.growth.taken = false
+			}
+		}
+		in.mu.Unlock()
 		s.mu.Unlock()
 	}
 	for _, p := range h.files {
@@ -256,13 +264,20 @@ func (in *Instance) pack(pieces []piece, now time.Time) []*part {
 	var open *part
 	var closed bool
 	for i, g := range pieces {
+		if g.growth != nil && !g.growth.holds(g.segment) {
+			in.giveUp(g.growth)
+			g.growth = nil
+		}
 		fits := i > 0 && !closed && g.src.sink.Coalesce && sameBucket(pieces[i-1], g) &&
-			open.Bytes+g.bytes <= g.src.sink.Rolling.MaxPartSize
+			open.Bytes+g.bytes <= g.src.sink.Rolling.MaxPartSize &&
+			// What was sent while it grew is one range from the part's first byte.
+			g.growth == nil && (open.growth == nil || open.goesOnIn(g))
 		if !fits {
 			open = &part{sink: g.src.sink, Part: journal.Part{
 				Sink: g.src.sink.Path, Bucket: g.bucket, Key: g.dir, State: journal.Pending, Attempt: 1,
 				Mode: streamMode, UID: in.cfg.UID, GID: in.cfg.GID, Sealed: now.UTC(),
 			}}
+			open.growth = g.growth
 			parts = append(parts, open)
 		}
 		open.take(g)
@@ -273,6 +288,12 @@ func (in *Instance) pack(pieces []piece, now time.Time) []*part {
 
 func sameBucket(a, b piece) bool {
 	return a.src.sink == b.src.sink && a.dir == b.dir && a.bucket == b.bucket
+}
+
+// goesOnIn says whether a piece begins where the last range of the part ends.
+func (p *part) goesOnIn(g piece) bool {
+	last := p.Ranges[len(p.Ranges)-1]
+	return last.Source == g.src.id && len(g.ranges) == 1 && g.ranges[0].Off == last.Off+last.Len
 }
 
 func (p *part) take(g piece) {
@@ -292,13 +313,22 @@ func (p *part) take(g piece) {
 func (in *Instance) number(parts []*part) []journal.Record {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	var records []journal.Record
+	var records, ended []journal.Record
 	touched := map[string]bool{partIDs: true}
 	for _, p := range parts {
-		p.ID = in.take(partIDs)
-		if !p.File {
+		if p.growth != nil && p.growth.lost {
+			p.growth = nil
+		}
+		switch {
+		case p.growth != nil: // it has them
+			p.ID, p.N, p.Key = p.growth.ID, p.growth.N, p.growth.Key
+			p.growth.taken = true
+			ended = append(ended, journal.DropUpload{ID: p.ID})
+		case p.File:
+			p.ID = in.take(partIDs)
+		default:
 			dir := p.Key // pack left the directory there
-			p.N = in.take(p.Sink)
+			p.ID, p.N = in.take(partIDs), in.take(p.Sink)
 			p.Key = p.sink.partKey(dir, p.Bucket, in.uid, p.N)
 			touched[p.Sink] = true
 		}
@@ -307,7 +337,7 @@ func (in *Instance) number(parts []*part) []journal.Record {
 	for name := range touched {
 		records = append(records, journal.Counter{Sink: name, Next: in.counters[name]})
 	}
-	return records
+	return append(records, ended...)
 }
 
 // take is the next value of a counter. in.mu is held.

@@ -36,6 +36,7 @@ type segment struct {
 	born   time.Time // first record seen
 	last   time.Time // last record seen
 	torn   bool      // ends inside a record: nothing may follow it in its part
+	growth *growth   // sent while it grows; nil: not
 }
 
 func (s *segment) add(from, to int64) {
@@ -158,6 +159,24 @@ func (c *cutter) cutBySize(r io.ReaderAt, at time.Time) error {
 	return nil
 }
 
+// advance gives the whole records seen so far to current, which goes on. They
+// stay its own: a later cut by size or bucket is behind them.
+func (c *cutter) advance(r io.ReaderAt) error {
+	if c.current == nil {
+		return nil
+	}
+	end, err := c.records.Last(r, c.pos, c.seen)
+	if err != nil {
+		return err
+	}
+	c.current.add(c.pos, end)
+	c.pos = end
+	return nil
+}
+
+// inLine are the segments that are not taken, the sealed ones first.
+func (c *cutter) inLine() []*segment { return append(slices.Clone(c.ready), c.inOrder()...) }
+
 // settle gives the whole records seen so far to current and closes it to
 // what comes; it stays open for its bucket.
 func (c *cutter) settle(r io.ReaderAt) error {
@@ -165,12 +184,10 @@ func (c *cutter) settle(r io.ReaderAt) error {
 	if s == nil {
 		return nil
 	}
-	end, err := c.records.Last(r, c.pos, c.seen)
-	if err != nil {
+	if err := c.advance(r); err != nil {
 		return err
 	}
-	s.add(c.pos, end)
-	c.pos, c.current = end, nil
+	c.current = nil
 	if s.bytes == 0 {
 		delete(c.open, bucketKey{s.dir, s.bucket})
 	}

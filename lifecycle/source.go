@@ -38,6 +38,7 @@ type source struct {
 	touched          time.Time // last open, close, growth, rename or setattr
 	wrote            time.Time // last growth seen
 	observed         time.Time // last look at the size
+	offered          int64     // size when it was last looked for what can be sent
 
 	next time.Time     // of the follower, guarded by its lock
 	pace time.Duration // likewise

@@ -115,7 +115,15 @@ func (b *body) Close() error {
 	return err
 }
 
-func (b *body) checksum() string { return fmt.Sprintf("crc32c:%08x", b.sum) }
+func (b *body) checksum() string { return formatSum(b.sum) }
+
+func formatSum(sum uint32) string { return fmt.Sprintf("crc32c:%08x", sum) }
+
+// note takes the checksum of bytes that pass, and counts their records.
+func (g *growth) note(p []byte) {
+	g.sum = crc32.Update(g.sum, castagnoli, p)
+	_, _ = g.counter.Write(p) // never fails
+}
 
 // object is the part as the store gets it.
 func (in *Instance) object(p *part, alive func(), open func() (io.ReadCloser, error)) backend.Object {
@@ -180,6 +188,14 @@ func (in *Instance) stagePart(ctx context.Context, p *part) error {
 	if p.staged != nil || p.Checksum != "" && p.Bytes <= in.store.Properties().StageAbove {
 		return fault.Hit(fault.StageDone)
 	}
+	if g := p.growth; g != nil {
+		p.growth = nil
+		if done, err := in.stageGrown(ctx, p, g); err != nil {
+			return err
+		} else if done {
+			return fault.Hit(fault.StageDone)
+		}
+	}
 	ctx, alive, cancel := withProgress(ctx, in.cfg.CommitTimeout)
 	defer cancel()
 	if p.Bytes <= in.store.Properties().StageAbove {
@@ -198,7 +214,7 @@ func (in *Instance) stagePart(ctx context.Context, p *part) error {
 		return err
 	}
 	in.target.ok()
-	if err := in.check(p, last); err != nil {
+	if err := in.check(p, last.checksum(), last.counter.Count()); err != nil {
 		return errors.Join(err, staged.Abort(ctx))
 	}
 	p.staged = staged
@@ -221,7 +237,7 @@ func (in *Instance) readSmall(ctx context.Context, p *part, alive func()) error 
 		err = fmt.Errorf("part %d: %d of %d bytes are in the spool: %w", p.ID, n, p.Bytes, errChanged)
 	}
 	if err == nil {
-		err = in.check(p, b)
+		err = in.check(p, b.checksum(), b.counter.Count())
 	}
 	switch {
 	case kept == nil:
@@ -264,14 +280,14 @@ func (in *Instance) forget(p *part) {
 
 // check compares what was read with what was read before, and notes it the
 // first time.
-func (in *Instance) check(p *part, b *body) error {
-	if p.Checksum != "" && p.Checksum != b.checksum() {
+func (in *Instance) check(p *part, sum string, records int64) error {
+	if p.Checksum != "" && p.Checksum != sum {
 		return fmt.Errorf("part %d: %w", p.ID, errChanged)
 	}
 	in.update(p, func(r *journal.Part) {
-		r.Checksum = b.checksum()
+		r.Checksum = sum
 		if !r.File || p.sink.File { // what a whole glob names has no records that we know
-			r.Records = b.counter.Count()
+			r.Records = records
 		}
 	})
 	return nil

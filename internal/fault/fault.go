@@ -24,6 +24,11 @@ const (
 	SealSynced      Point = "seal.synced"     // ranges durable, not journaled
 	SealJournaled   Point = "seal.journaled"  // parts journaled, not staged
 	StageDone       Point = "stage.done"      // staged, not prepared
+	GrowClaimed     Point = "grow.claimed"    // key journaled, the store was not asked
+	GrowBegun       Point = "grow.begun"      // upload begun, nothing sent
+	GrowSent        Point = "grow.sent"       // some of a growing part is at the store
+	GrowEnded       Point = "grow.ended"      // all of it is, not staged
+	GrowAbort       Point = "grow.abort"      // given up, still at the store
 	PrepareParts    Point = "prepare.parts"   // parts say committing, the mark is missing
 	PrepareMark     Point = "prepare.mark"    // mark written, anchor not
 	PrepareAnchor   Point = "prepare.anchor"  // past the point of no return
@@ -40,7 +45,13 @@ const (
 	HandoverAdopted Point = "handover.adopted" // connection taken over, nothing resent
 )
 
-// Points lists every point, for the test that walks them.
+// GrowPoints are those of parts that are sent while they grow, which takes a
+// store of its own kind.
+func GrowPoints() []Point {
+	return []Point{GrowClaimed, GrowBegun, GrowSent, GrowEnded, GrowAbort}
+}
+
+// Points lists every other point, for the test that walks them.
 func Points() []Point {
 	return []Point{
 		SpoolCreate, SpoolBase, WriteApplied, Barrier, SealSynced, SealJournaled, StageDone,

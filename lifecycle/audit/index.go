@@ -13,6 +13,7 @@ type index struct {
 	uid      string
 	counters map[string]uint64
 	parts    map[uint64]journal.Part
+	uploads  []journal.Upload // of parts that grow
 	finished map[journal.SourceID][]journal.Range
 	sources  []Source
 }
@@ -33,6 +34,8 @@ func newIndex(s State) *index {
 			x.counters[r.Sink] = r.Next
 		case journal.Part:
 			x.parts[r.ID] = r
+		case journal.Upload:
+			x.uploads = append(x.uploads, r)
 		case journal.Source:
 			x.finished[r.ID] = append(x.finished[r.ID], r.Finished...)
 		}

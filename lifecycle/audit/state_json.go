@@ -15,6 +15,7 @@ type stateJSON struct {
 	Finished    []journal.Source     `json:"finished"`
 	Checkpoints []journal.Checkpoint `json:"checkpoints"`
 	Parts       []journal.Part       `json:"parts"`
+	Uploads     []journal.Upload     `json:"uploads,omitempty"`
 	Retired     []journal.Part       `json:"retired"`
 	Deleted     []uint64             `json:"deleted"`
 	Sources     []Source             `json:"sources"`
@@ -35,6 +36,8 @@ func (s State) MarshalJSON() ([]byte, error) {
 			j.Checkpoints = append(j.Checkpoints, r)
 		case journal.Part:
 			j.Parts = append(j.Parts, r)
+		case journal.Upload:
+			j.Uploads = append(j.Uploads, r)
 		default:
 			return nil, fmt.Errorf("record %T is not known here", r)
 		}
@@ -56,6 +59,7 @@ func (s *State) UnmarshalJSON(data []byte) error {
 	s.Records = appendAll(s.Records, j.Finished)
 	s.Records = appendAll(s.Records, j.Checkpoints)
 	s.Records = appendAll(s.Records, j.Parts)
+	s.Records = appendAll(s.Records, j.Uploads)
 	return nil
 }
 

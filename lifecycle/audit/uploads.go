@@ -49,6 +49,9 @@ func (a *audit) listUploads(ctx context.Context, lister backend.UploadLister) ([
 			keys = append(keys, backend.Key(p.Key))
 		}
 	}
+	for _, u := range a.known.uploads {
+		keys = append(keys, backend.Key(u.Key))
+	}
 	slices.Sort(keys)
 	var found []backend.Upload
 	seen := map[string]bool{}
@@ -74,6 +77,12 @@ func explainUpload(ctx context.Context, s backend.Store, known *index, u backend
 	if known.uid == "" {
 		r.Explanation = "no journal at hand says whose it is"
 		return r, nil
+	}
+	for _, grows := range known.uploads {
+		if grows.Key == string(u.Key) {
+			r.Kind, r.Explanation = Pending, fmt.Sprintf("the beginning of part %d, which is in progress", grows.ID)
+			return r, nil
+		}
 	}
 	var at *journal.Part
 	for _, p := range known.parts {

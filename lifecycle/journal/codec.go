@@ -27,7 +27,9 @@ var kinds = table(
 	keep("source", 'S', func(r Source) []byte { return r.ID.key() }),
 	keep("checkpoint", 'K', func(r Checkpoint) []byte { return be64(r.ID) }),
 	keep("part", 'P', func(r Part) []byte { return be64(r.ID) }),
+	keep("upload", 'U', func(r Upload) []byte { return be64(r.ID) }),
 	drop('P', func(r DropPart) []byte { return be64(r.ID) }),
+	drop('U', func(r DropUpload) []byte { return be64(r.ID) }),
 	drop('S', func(r DropSource) []byte { return r.ID.key() }),
 	drop('K', func(r DropCheckpoint) []byte { return be64(r.ID) }),
 )

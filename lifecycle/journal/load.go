@@ -7,7 +7,7 @@ import (
 )
 
 // Load calls fn with every live record: the Instance first, then Counter,
-// Source, Checkpoint and Part records, each in order of identity. It ends at
+// Source, Checkpoint, Part and Upload records, each in order of identity. It ends at
 // the first error of fn and returns it as it is.
 func (j *Journal) Load(fn func(Record) error) error {
 	j.mu.RLock()

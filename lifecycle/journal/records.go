@@ -96,6 +96,17 @@ type Part struct {
 	Error      string      `json:"error,omitempty"`
 }
 
+// Upload is what is sent to the target of a part that still grows: known
+// before anything of it is sent, and until its part is sealed under the same
+// id and key, or until nothing of it is left at the target.
+type Upload struct {
+	ID    uint64    `json:"id"` // of the part to be
+	Sink  string    `json:"sink"`
+	N     uint64    `json:"n"`
+	Key   string    `json:"key"`
+	Begun time.Time `json:"begun"`
+}
+
 // CheckpointState is the outcome of a checkpoint.
 type CheckpointState string
 
@@ -140,6 +151,9 @@ type Checkpoint struct {
 // DropPart removes a part: declined for good, or finished and past retention.
 type DropPart struct{ ID uint64 }
 
+// DropUpload forgets an upload: it is its part's, or it is gone.
+type DropUpload struct{ ID uint64 }
+
 // DropSource forgets a source whose spool file is gone.
 type DropSource struct{ ID SourceID }
 
@@ -150,7 +164,9 @@ func (Instance) record()       {}
 func (Counter) record()        {}
 func (Source) record()         {}
 func (Part) record()           {}
+func (Upload) record()         {}
 func (Checkpoint) record()     {}
 func (DropPart) record()       {}
+func (DropUpload) record()     {}
 func (DropSource) record()     {}
 func (DropCheckpoint) record() {}
