@@ -3,7 +3,6 @@ package harness
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -12,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -26,14 +24,13 @@ type Watcher struct {
 	// answers for a while.
 	MountMayFail bool
 
-	mu       sync.Mutex
-	stumbles int
-	objects  map[string]Object
-	listed   map[string]bool // seen in the mount
-	seen     map[string]map[int]bool
-	same     map[string]int
-	wrong    []string
-	looks    int
+	mu      sync.Mutex
+	objects map[string]Object
+	listed  map[string]bool // seen in the mount
+	seen    map[string]map[int]bool
+	same    map[string]int
+	wrong   []string
+	looks   int
 }
 
 // NewWatcher makes one for a lab.
@@ -133,21 +130,6 @@ func (w *Watcher) first(ctx context.Context, key string, label Label) {
 	}
 }
 
-// maxStumbles is how many looks of a whole run may meet EIO. An open of a
-// finished file met it once in 80 kills and 1,500 looks, at the instant of a
-// kill; who answered is not known yet. Writers are held to none.
-const maxStumbles = 1
-
-// stumbled says whether an error is one of the few that a look may meet. The
-// next look must find everything as it was.
-func (w *Watcher) stumbled(err error) bool {
-	if !errors.Is(err, syscall.EIO) {
-		return false
-	}
-	w.stumbles++
-	return w.stumbles <= maxStumbles
-}
-
 // lookAtMount lists the mount and reads what is new there.
 func (w *Watcher) lookAtMount(ctx context.Context) {
 	ctx, done := begun(ctx)
@@ -160,7 +142,7 @@ func (w *Watcher) lookAtMount(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err != nil {
-		if !w.MountMayFail && !w.stumbled(err) {
+		if !w.MountMayFail {
 			w.say("mount: %v", err)
 		}
 		return
