@@ -180,11 +180,13 @@ func (in *Instance) release(done []*part) {
 			seen[s] = true
 		}
 	}
+	var over []*source
 	for s := range seen {
-		if s.node.Kind() == spool.Stream {
-			in.releaseStream(s, short)
+		if s.node.Kind() == spool.Stream && in.releaseStream(s, short) {
+			over = append(over, s)
 		}
 	}
+	in.removeAll(over)
 	in.reserve.fill()
 }
 
@@ -205,11 +207,11 @@ func (in *Instance) releaseFile(p *part) {
 	in.remove(s)
 }
 
-// releaseStream frees the bytes of a source that are finished, and the source
-// when its name is gone and nothing is left.
-func (in *Instance) releaseStream(s *source, short bool) {
+// releaseStream frees the bytes of a source that are finished, and says
+// whether its name is gone and nothing is left.
+func (in *Instance) releaseStream(s *source, short bool) (over bool) {
 	s.mu.Lock()
-	over := s.node.Unlinked() && s.unfinished() == 0 && in.idle(s)
+	over = s.node.Unlinked() && s.unfinished() == 0 && in.idle(s)
 	if over { // whoever wrote may have written since the last look
 		grew, err := s.observe(in.now())
 		over = err == nil && !grew && s.unfinished() == 0
@@ -219,9 +221,7 @@ func (in *Instance) releaseStream(s *source, short bool) {
 	if err != nil {
 		in.log.Warn("spool bytes are not released", slog.String("path", s.node.Path()), slog.Any("error", err))
 	}
-	if over {
-		in.remove(s)
-	}
+	return over
 }
 
 // punch gives finished bytes back to the file system. done is noted before

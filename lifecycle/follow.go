@@ -112,7 +112,7 @@ func (in *Instance) look(s *source) {
 		in.nursery.offer(s)
 	}
 	if over {
-		in.remove(s)
+		in.linger(s) // with others that end meanwhile
 	}
 }
 

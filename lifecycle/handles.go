@@ -212,13 +212,18 @@ func (in *Instance) settleKind(s *source) {
 }
 
 // remove takes a spool file away for good, once nobody uses it: its bytes are
-// finished or were discarded.
+// finished or were discarded. A stream that the journal knows was announced
+// before, or it lingers until it is.
 func (in *Instance) remove(s *source) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.gone = true
 	if s.handles > 0 {
 		return // the last RELEASE comes back here
+	}
+	if s.unannounced() {
+		in.linger(s)
+		return
 	}
 	if in.cfg.Observer.Removing != nil {
 		in.cfg.Observer.Removing(s.id.Ino)

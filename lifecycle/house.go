@@ -96,23 +96,23 @@ func (in *Instance) clean() {
 		lingering = append(lingering, s)
 	}
 	in.mu.Unlock()
-	for _, s := range lingering {
-		in.remove(s)
-	}
+	in.removeAll(lingering)
 	in.sweep()
 	in.reserve.fill()
 	short := in.shortOfSpace()
+	var over []*source
 	for _, s := range in.allSources() {
-		in.expire(s)
-		if short && s.node.Kind() == spool.Stream {
-			in.releaseStream(s, true)
+		if in.expire(s) || short && s.node.Kind() == spool.Stream && in.releaseStream(s, true) {
+			over = append(over, s)
 		}
 	}
+	in.removeAll(over)
 }
 
-// expire forgets a source that nobody has used for the ttl and of which
-// everything is finished, and scratch that is empty.
-func (in *Instance) expire(s *source) {
+// expire takes the name of a source away that nobody has used for the ttl and
+// of which everything is finished, and of scratch that is empty; it is to be
+// removed then.
+func (in *Instance) expire(s *source) bool {
 	in.names.Lock()
 	defer in.names.Unlock()
 	s.mu.Lock()
@@ -125,14 +125,10 @@ func (in *Instance) expire(s *source) {
 		}
 	}
 	s.mu.Unlock()
-	if !expired {
-		return
-	}
 	if err != nil {
 		in.log.Warn("source past its ttl stays", slog.String("path", path), slog.Any("error", err))
-		return
 	}
-	in.remove(s)
+	return expired && err == nil
 }
 
 // expired is called with s.mu held.

@@ -129,7 +129,8 @@ type Instance struct {
 	retained     []uint64                      // checkpoints with a manifest
 	recent       []PartStatus                  // finished, oldest first
 	state        State
-	succeeded    time.Time // last complete checkpoint, or the start
+	lost         []LostSource // set by recovery only
+	succeeded    time.Time    // last complete checkpoint, or the start
 	alarm        string
 	lastError    string
 }

@@ -111,6 +111,9 @@ func (w *world) start() {
 	if err != nil {
 		w.rt.Fatal(err)
 	}
+	if lost := w.in.Status().Lost; len(lost) > 0 {
+		w.rt.Errorf("spool files that nobody removed are missed: %+v", lost)
+	}
 	w.in.now = func() time.Time { return w.now }
 }
 

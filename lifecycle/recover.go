@@ -129,18 +129,19 @@ func (in *Instance) recover(ctx context.Context) error {
 	if err := in.identify(ctx, r); err != nil {
 		return err
 	}
+	var missing []journal.Source
 	for id, rec := range r.sources {
 		if s := byID[id]; s != nil {
 			s.finished, s.marks = rec.Finished, rec.Marks
 		} else {
-			in.removals = append(in.removals, removal{records: []journal.Record{journal.DropSource{ID: id}}})
+			missing = append(missing, rec)
 		}
 	}
 	done, err := in.recoverParts(r, byID)
 	if err != nil {
 		return err
 	}
-	if err := in.recoverSources(now); err != nil {
+	if err := errors.Join(in.recoverSources(now), in.recoverMissing(missing)); err != nil {
 		return err
 	}
 	in.recoverUploads(r.uploads)

@@ -6,9 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/backend/mem"
+	"github.com/sinkfs/sinkfs/lifecycle/audit"
 )
 
 // TestSpoolFileThatWasCut: appended to, it would hold new bytes where the
@@ -58,4 +60,60 @@ func TestSpoolFileThatWasCut(t *testing.T) {
 	if want := "one\ntwo\nthree\n"; got != want {
 		t.Errorf("published %q, want %q", got, want)
 	}
+}
+
+// TestSpoolFileRemovedByHand is told, again at each start, until the ttl has
+// passed; what we removed ourselves is not.
+func TestSpoolFileRemovedByHand(t *testing.T) {
+	c := Config{Store: mem.New(mem.Options{}), StateDir: t.TempDir(), SourceTTL: time.Hour}
+	session := func(lost, problems int, do func(in *Instance)) {
+		t.Helper()
+		in, err := Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close() //nolint:errcheck // the next one would say it
+		st := in.Status()
+		if len(st.Lost) != lost || lost > 0 && (st.Lost[0].Path != "a.log" || st.Lost[0].Published != 4 || !strings.Contains(st.LastError, `"a.log"`)) {
+			t.Errorf("lost %+v, last error %q; want %d", st.Lost, st.LastError, lost)
+		}
+		account, err := in.Account()
+		if err != nil {
+			t.Fatal(err)
+		}
+		report, err := audit.Fsck(t.Context(), audit.Input{Store: c.Store, State: audit.Fixed(account)})
+		if err != nil || report.Problems != int64(problems) {
+			t.Errorf("fsck: %d problems, %v; want %d", report.Problems, err, problems)
+		}
+		do(in)
+	}
+	publish := func(in *Instance) {
+		if _, err := in.checkpoint(t.Context(), Now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	session(0, 0, func(in *Instance) {
+		for _, name := range []string{"a.log", "ours.log", "later.log"} {
+			writeOnce(t, in, name, "one\n")
+		}
+		publish(in)
+		for _, name := range []string{"ours.log", "later.log"} {
+			if err := in.Unlink(t.Context(), in.Root(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, s := range in.allSources() {
+			in.look(s)
+		}
+		in.clean() // takes ours away; the journal does not forget it yet
+	})
+	if err := os.Remove(filepath.Join(c.StateDir, "spool", "tree", "a.log")); err != nil {
+		t.Fatal(err)
+	}
+	session(1, 1, publish)
+	session(1, 1, func(*Instance) {})
+	c.SourceTTL = time.Nanosecond
+	session(0, 1, func(in *Instance) { in.clean(); publish(in) })
+	c.SourceTTL = time.Hour
+	session(0, 0, func(*Instance) {})
 }

@@ -28,6 +28,7 @@ type source struct {
 	last     lastPart         // of its parts that are finished
 	part     *part            // of a file: the part that it is in, not finished
 	ended    bool             // its file part is prepared: it counts as finished
+	leaving  bool             // the journal knows that its spool file goes
 	gone     bool             // unlinked for good, or finished
 	wasIn    *spool.Node      // the directory that had the name, once it is unlinked
 	obituary []journal.Record // to be journaled once its removal is durable

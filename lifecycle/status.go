@@ -39,6 +39,7 @@ type Status struct {
 	LastError        string              `json:"last_error"`
 	Sources          []SourceStatus      `json:"sources"`
 	Scratch          []ScratchStatus     `json:"scratch"`
+	Lost             []LostSource        `json:"lost"` // streams whose spool file somebody removed
 }
 
 // Count is a number of parts and their bytes.
@@ -115,7 +116,7 @@ type FileStatus struct {
 func (in *Instance) Status() Status {
 	st := Status{
 		Instance: in.uid, Mode: "streaming", Target: in.targetStatus(), Counts: map[string]Count{},
-		Sources: []SourceStatus{}, Scratch: []ScratchStatus{},
+		Sources: []SourceStatus{}, Scratch: []ScratchStatus{}, Lost: append([]LostSource{}, in.lost...),
 	}
 	if in.cfg.Batch {
 		st.Mode = "batch"

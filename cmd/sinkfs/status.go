@@ -113,6 +113,12 @@ func printSources(w *table, s lifecycle.Status, now time.Time) {
 	for _, f := range s.Scratch {
 		w.printf("%s\t%s\n", f.Path, bytesText(f.Bytes))
 	}
+	if len(s.Lost) > 0 {
+		w.printf("\nLOST (its spool file was removed)\tPUBLISHED\tNOTICED\n")
+	}
+	for _, l := range s.Lost {
+		w.printf("%s\t%s\t%s\n", l.Path, bytesText(l.Published), l.Since.Format(time.RFC3339))
+	}
 }
 
 func targetText(t lifecycle.TargetStatus, now time.Time) string {

@@ -13,15 +13,15 @@ type index struct {
 	uid      string
 	counters map[string]uint64
 	parts    map[uint64]journal.Part
-	uploads  []journal.Upload // of parts that grow
-	finished map[journal.SourceID][]journal.Range
+	uploads  []journal.Upload                    // of parts that grow
+	streams  map[journal.SourceID]journal.Source // that the journal knows
 	sources  []Source
 }
 
 func newIndex(s State) *index {
 	x := &index{
 		counters: map[string]uint64{}, parts: map[uint64]journal.Part{},
-		finished: map[journal.SourceID][]journal.Range{}, sources: s.Sources,
+		streams: map[journal.SourceID]journal.Source{}, sources: s.Sources,
 	}
 	for _, p := range s.Retired {
 		x.parts[p.ID] = p
@@ -37,7 +37,7 @@ func newIndex(s State) *index {
 		case journal.Upload:
 			x.uploads = append(x.uploads, r)
 		case journal.Source:
-			x.finished[r.ID] = append(x.finished[r.ID], r.Finished...)
+			x.streams[r.ID] = r
 		}
 	}
 	for _, id := range s.Deleted { // the journal may remember them for a while

@@ -54,8 +54,9 @@ func (s span) end() int64 { return s.Off + s.Len }
 func (x *index) spool() []Row {
 	spans := map[journal.SourceID][]span{}
 	paths := map[journal.SourceID]string{}
-	for id, ranges := range x.finished {
-		for _, r := range ranges {
+	for id, s := range x.streams {
+		paths[id], spans[id] = s.Path, nil
+		for _, r := range s.Finished {
 			spans[id] = append(spans[id], span{r, Finished, noPart})
 		}
 	}
@@ -70,10 +71,18 @@ func (x *index) spool() []Row {
 		rows = append(rows, s.explain(spans[s.ID])...)
 		delete(spans, s.ID)
 	}
+	return append(rows, x.lost(paths, spans)...)
+}
+
+// lost are the sources whose spool file is gone, with the spans that are left
+// of them.
+func (x *index) lost(paths map[journal.SourceID]string, spans map[journal.SourceID][]span) []Row {
+	var rows []Row
 	for _, id := range slices.SortedFunc(maps.Keys(spans), func(a, b journal.SourceID) int {
 		return cmp.Or(cmp.Compare(paths[a], paths[b]), cmp.Compare(a.Ino, b.Ino))
 	}) {
-		rows = append(rows, lostSource(paths[id], spans[id])...)
+		s, known := x.streams[id]
+		rows = append(rows, lostSource(paths[id], spans[id], known && !s.Leaving)...)
 	}
 	return rows
 }
@@ -91,13 +100,20 @@ func kindOf(s journal.PartState) Kind {
 	return Pending
 }
 
-// lostSource is for a spool file that is gone: fine if all of it is finished.
-func lostSource(path string, spans []span) []Row {
+// lostSource is for a spool file that is gone: fine if all of it is finished
+// and nobody but us removed it.
+func lostSource(path string, spans []span, removed bool) []Row {
 	var bytes int64
 	for _, s := range spans {
 		if s.kind != Finished {
 			bytes += s.Len
 		}
+	}
+	if bytes == 0 && removed {
+		return []Row{{
+			Area: Spool, Kind: Lost, Path: path,
+			Explanation: "somebody removed the spool file: what it held is finished as far as it was in parts, the rest is lost",
+		}}
 	}
 	if bytes == 0 {
 		return nil

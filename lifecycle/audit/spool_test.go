@@ -37,7 +37,8 @@ func TestSpool(t *testing.T) {
 			sealed(3, journal.Quarantined, 1, "a", 680, 20),
 			sealed(4, journal.Pending, 2, "file.gz", 0, 40),
 			sealed(9, journal.Pending, 9, "gone", 10, 60),
-			done(10, journal.Range{Off: 0, Len: 500}), // finished, then removed
+			journal.Source{ID: journal.SourceID{Ino: 10}, Finished: []journal.Range{{Off: 0, Len: 500}}, Leaving: true}, // finished, then removed
+			journal.Source{ID: journal.SourceID{Ino: 11}, Path: "by-hand", Finished: []journal.Range{{Off: 0, Len: 500}}},
 		),
 		Sources: []audit.Source{
 			source(1, "a", spool.Stream, 1000, 400), source(2, "file.gz", spool.File, 40, 0), source(3, "open.gz", spool.File, 70, 0),
@@ -52,6 +53,7 @@ func TestSpool(t *testing.T) {
 		spooled(audit.Pending, "a", 30),
 		problem(spooled(audit.Quarantined, "a", 20)),
 		spooled(audit.Unsealed, "a", 300),
+		problem(spooled(audit.Lost, "by-hand", 0)),
 		spooled(audit.Pending, "file.gz", 40),
 		problem(spooled(audit.Lost, "gone", 60)),
 		spooled(audit.Unsealed, "new", 90),

@@ -43,6 +43,11 @@ type Source struct {
 	Path     string   `json:"path"`
 	Finished []Range  `json:"finished"`
 	Marks    []Mark   `json:"marks,omitempty"`
+	Leaving  bool     `json:"leaving,omitempty"` // all is finished: the spool file is about to be removed
+
+	// Missed is when the spool file was first found missing though it was not
+	// leaving; zero while it is there.
+	Missed time.Time `json:"missed,omitzero"`
 }
 
 // Mark is a place in a source that no segment spans: the bytes before Off,
