@@ -86,8 +86,8 @@ func Run(t *testing.T, open func(t *testing.T) Target) {
 	}
 }
 
-// object makes one with everything set that a writer can set.
-func object(k backend.Key, body []byte) backend.Object {
+// Object makes one with everything set that a writer can set.
+func Object(k backend.Key, body []byte) backend.Object {
 	return backend.Object{
 		Key: k, Size: int64(len(body)), Open: opener(body),
 		Meta: backend.Meta{"sinkfs-instance": "0123abcd", "sinkfs-part": "7"},
@@ -100,8 +100,8 @@ func opener(body []byte) func() (io.ReadCloser, error) {
 	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 }
 
-// pattern is a body in which a misplaced piece shows.
-func pattern(size int) []byte {
+// Pattern is a body in which a misplaced piece shows.
+func Pattern(size int) []byte {
 	body := make([]byte, size)
 	for i := range body {
 		body[i] = byte(i*7 + i>>8*13 + i>>16*31)
@@ -111,7 +111,7 @@ func pattern(size int) []byte {
 
 func put(t *testing.T, s backend.Store, k backend.Key, body string) backend.Info {
 	t.Helper()
-	info, err := s.Put(t.Context(), object(k, []byte(body)))
+	info, err := s.Put(t.Context(), Object(k, []byte(body)))
 	if err != nil {
 		t.Fatalf("Put(%q) = %v", k, err)
 	}
@@ -120,7 +120,7 @@ func put(t *testing.T, s backend.Store, k backend.Key, body string) backend.Info
 
 func stage(t *testing.T, s backend.Store, k backend.Key, body string) backend.Staged {
 	t.Helper()
-	st, err := s.Stage(t.Context(), object(k, []byte(body)))
+	st, err := s.Stage(t.Context(), Object(k, []byte(body)))
 	if err != nil {
 		t.Fatalf("Stage(%q) = %v", k, err)
 	}
@@ -141,10 +141,11 @@ func get(t *testing.T, s backend.Store, k backend.Key, off, n int64) []byte {
 	return body
 }
 
-func wantBody(t *testing.T, s backend.Store, k backend.Key, want string) {
+// WantBody holds an object to its body.
+func WantBody[B []byte | string](t *testing.T, s backend.Store, k backend.Key, want B) {
 	t.Helper()
-	if got := get(t, s, k, 0, -1); string(got) != want {
-		t.Errorf("body of %q is %.60q, want %.60q", k, got, want)
+	if got := get(t, s, k, 0, -1); string(got) != string(want) {
+		t.Errorf("body of %q has %d bytes, %.60q, want %d, %.60q", k, len(got), got, len(want), want)
 	}
 }
 
@@ -182,8 +183,8 @@ func wantNames(t *testing.T, s backend.Store, dir backend.Key, after string, wan
 	}
 }
 
-// wantKind is for errors that must be of one kind and no other.
-func wantKind(t *testing.T, what string, err, kind error) {
+// WantKind is for errors that must be of one kind and no other.
+func WantKind(t *testing.T, what string, err, kind error) {
 	t.Helper()
 	if err == nil {
 		t.Errorf("%s succeeded, want %v", what, kind)
@@ -196,10 +197,40 @@ func wantKind(t *testing.T, what string, err, kind error) {
 	}
 }
 
+// Says holds an error to a kind, and to words that tell what to do.
+func Says(t *testing.T, what string, err, kind error, words ...string) {
+	t.Helper()
+	if !errors.Is(err, kind) {
+		t.Errorf("%s = %v, want %v", what, err, kind)
+		return
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("%s = %v, want it to say %q", what, err, w)
+		}
+	}
+}
+
+// AbortAll aborts the uploads at and below a key, and counts them.
+func AbortAll(t *testing.T, s backend.Store, under backend.Key) (n int) {
+	t.Helper()
+	l, ok := s.(backend.UploadLister)
+	if !ok {
+		t.Fatal("the store lists no uploads")
+	}
+	if err := l.Uploads(t.Context(), under, func(u backend.Upload) error {
+		n++
+		return l.AbortUpload(t.Context(), u)
+	}); err != nil {
+		t.Errorf("Uploads(%q) = %v", under, err)
+	}
+	return n
+}
+
 func wantAbsent(t *testing.T, s backend.Store, k backend.Key) {
 	t.Helper()
 	_, err := s.Stat(t.Context(), k)
-	wantKind(t, fmt.Sprintf("Stat(%q)", k), err, backend.ErrNotExist)
+	WantKind(t, fmt.Sprintf("Stat(%q)", k), err, backend.ErrNotExist)
 }
 
 var kinds = []error{

@@ -69,14 +69,14 @@ func uploadsAt(t *testing.T, s backend.Store, k backend.Key) (n int) {
 
 func testGrowInvisible(t *testing.T, target Target) {
 	s := target.Store
-	o := object("d/e/a", nil)
+	o := Object("d/e/a", nil)
 	o.Size = 1 << 30
 	g := grow(t, s, o)
 	if g == nil {
 		return
 	}
 	unit := int(g.Unit())
-	body := pattern(3*unit + 1)
+	body := Pattern(3*unit + 1)
 	unseen := func() {
 		t.Helper()
 		wantAbsent(t, s, "d/e/a")
@@ -102,14 +102,14 @@ func testGrowInvisible(t *testing.T, target Target) {
 		t.Errorf("Stat = %+v, %v, want the checksum that Commit gave: %q", seen, err, info.Checksum)
 	}
 	wantInfo(t, seen, o)
-	wantBody(t, s, "d/e/a", string(body))
+	WantBody(t, s, "d/e/a", string(body))
 	if n := uploadsAt(t, s, "d/e/a"); n != 0 {
 		t.Errorf("%d uploads are told of after the commit", n)
 	}
 }
 
 func testGrowNothing(t *testing.T, target Target) {
-	g := grow(t, target.Store, object("d/a", nil))
+	g := grow(t, target.Store, Object("d/a", nil))
 	if g == nil {
 		return
 	}
@@ -126,7 +126,7 @@ func testGrowWrong(t *testing.T, target Target) {
 	for name, pieces := range map[string][]string{
 		"a piece behind one that fills no part": {"a", "b"}, "more than was announced": {"four"},
 	} {
-		o := object("d/a", nil)
+		o := Object("d/a", nil)
 		o.Size = 3
 		g := grow(t, target.Store, o)
 		if g == nil {
@@ -149,7 +149,7 @@ func testGrowWrong(t *testing.T, target Target) {
 }
 
 func testGrowNeverOverwrites(t *testing.T, target Target) {
-	o := object("d/a", nil)
+	o := Object("d/a", nil)
 	o.Size = 100
 	g := grow(t, target.Store, o)
 	if g == nil {
@@ -159,20 +159,20 @@ func testGrowNeverOverwrites(t *testing.T, target Target) {
 	st := seal(t, g)
 	put(t, target.Store, "d/a", "first")
 	_, err := st.Commit(t.Context())
-	wantKind(t, "Commit on a taken key", err, backend.ErrExist)
+	WantKind(t, "Commit on a taken key", err, backend.ErrExist)
 	abort(t, st)
-	wantBody(t, target.Store, "d/a", "first")
+	WantBody(t, target.Store, "d/a", "first")
 }
 
 func testGrowAbort(t *testing.T, target Target) {
 	s := target.Store
-	o := object("d/a", nil)
+	o := Object("d/a", nil)
 	o.Size = 1 << 30
 	g := grow(t, s, o)
 	if g == nil {
 		return
 	}
-	appendPiece(t, g, pattern(int(g.Unit())))
+	appendPiece(t, g, Pattern(int(g.Unit())))
 	for range 2 {
 		if err := g.Abort(t.Context()); err != nil {
 			t.Errorf("Abort() = %v", err)
@@ -182,23 +182,23 @@ func testGrowAbort(t *testing.T, target Target) {
 		t.Errorf("%d uploads are left", n)
 	}
 	err := g.Append(t.Context(), backend.Piece{Size: 1, Open: opener([]byte("x"))})
-	wantKind(t, "Append after Abort", err, backend.ErrGone)
+	WantKind(t, "Append after Abort", err, backend.ErrGone)
 	wantAbsent(t, s, "d/a")
 	put(t, s, "d/a", "body")
-	wantBody(t, s, "d/a", "body")
+	WantBody(t, s, "d/a", "body")
 }
 
 func testGrowExpires(t *testing.T, target Target) {
-	o := object("d/a", nil)
+	o := Object("d/a", nil)
 	o.Size = 1 << 30
 	g := grow(t, target.Store, o)
 	if g == nil || target.Expire == nil {
 		return
 	}
-	appendPiece(t, g, pattern(int(g.Unit())))
+	appendPiece(t, g, Pattern(int(g.Unit())))
 	target.Expire(t)
 	err := g.Append(t.Context(), backend.Piece{Size: 1, Open: opener([]byte("x"))})
-	wantKind(t, "Append to what the store forgot", err, backend.ErrGone)
+	WantKind(t, "Append to what the store forgot", err, backend.ErrGone)
 	if err := g.Abort(t.Context()); err != nil {
 		t.Errorf("Abort() = %v", err)
 	}
@@ -207,7 +207,7 @@ func testGrowExpires(t *testing.T, target Target) {
 
 func testGrowBodyErrors(t *testing.T, target Target) {
 	broken := errors.New("the disk is broken")
-	o := object("d/a", nil)
+	o := Object("d/a", nil)
 	o.Size = 1 << 30
 	g := grow(t, target.Store, o)
 	if g == nil {

@@ -24,7 +24,7 @@ func testOddNames(t *testing.T, target Target) {
 	wantNames(t, target.Store, "odd/in", "", names...)
 	for i, name := range names {
 		k := backend.Key("odd/in").Join(name)
-		wantBody(t, target.Store, k, "body of "+name)
+		WantBody(t, target.Store, k, "body of "+name)
 		wantNames(t, target.Store, backend.Key("odd").Join(name)+"x", "", "y")
 		wantNames(t, target.Store, "odd/in", name, names[i+1:]...)
 		if info, err := target.Store.Stat(t.Context(), k); err != nil || info.Key != k {
@@ -49,7 +49,7 @@ func testLongNames(t *testing.T, target Target) {
 	}
 	for _, k := range []backend.Key{backend.Key(longest), backend.Key(strings.Repeat("é", 127)), backend.Key(deep.String())} {
 		put(t, target.Store, k, "body")
-		wantBody(t, target.Store, k, "body")
+		WantBody(t, target.Store, k, "body")
 		if _, err := target.Store.Stat(t.Context(), k); err != nil {
 			t.Errorf("Stat(%s of %d bytes) = %v", describe(k), len(k), err)
 		}
@@ -68,20 +68,20 @@ func testImpossibleNames(t *testing.T, target Target) {
 		"/", "/a", "a/", "d//a", ".", "..", "../a", "d/../a", "d/./a", "d/..", "a\x00b", tooLong,
 	} {
 		what := describe(k)
-		_, err := s.Put(t.Context(), object(k, []byte("body")))
-		wantKind(t, "Put "+what, err, backend.ErrKey)
-		_, err = s.Stage(t.Context(), object(k, []byte("body")))
-		wantKind(t, "Stage "+what, err, backend.ErrKey)
+		_, err := s.Put(t.Context(), Object(k, []byte("body")))
+		WantKind(t, "Put "+what, err, backend.ErrKey)
+		_, err = s.Stage(t.Context(), Object(k, []byte("body")))
+		WantKind(t, "Stage "+what, err, backend.ErrKey)
 		_, err = s.Stat(t.Context(), k)
-		wantKind(t, "Stat "+what, err, backend.ErrKey)
+		WantKind(t, "Stat "+what, err, backend.ErrKey)
 		_, err = s.Open(t.Context(), k, 0, -1)
-		wantKind(t, "Open "+what, err, backend.ErrKey)
-		wantKind(t, "Delete "+what, s.Delete(t.Context(), k), backend.ErrKey)
+		WantKind(t, "Open "+what, err, backend.ErrKey)
+		WantKind(t, "Delete "+what, s.Delete(t.Context(), k), backend.ErrKey)
 		err = s.List(t.Context(), k, "", func(string, backend.Info) error { return nil })
-		wantKind(t, "List "+what, err, backend.ErrKey)
+		WantKind(t, "List "+what, err, backend.ErrKey)
 	}
-	_, err := s.Put(t.Context(), object("", nil))
-	wantKind(t, fmt.Sprintf("Put %q", ""), err, backend.ErrKey)
+	_, err := s.Put(t.Context(), Object("", nil))
+	WantKind(t, fmt.Sprintf("Put %q", ""), err, backend.ErrKey)
 	wantNames(t, s, "", "", "d/")
 	wantNames(t, s, "d", "", "a")
 }

@@ -47,8 +47,8 @@ func testPutRoundTrip(t *testing.T, target Target) {
 	sums := map[string]bool{}
 	for _, size := range []int{0, 1, 4095, 64<<10 + 1, 5<<20 + 3} {
 		var bodies counted
-		body := pattern(size)
-		o := object(backend.Key(fmt.Sprintf("d/e/%d.log", size)), body)
+		body := Pattern(size)
+		o := Object(backend.Key(fmt.Sprintf("d/e/%d.log", size)), body)
 		o.Open = bodies.wrap(o.Open)
 		info, err := s.Put(t.Context(), o)
 		if err != nil {
@@ -74,11 +74,11 @@ func testPutRoundTrip(t *testing.T, target Target) {
 func testPutNeverOverwrites(t *testing.T, target Target) {
 	s := target.Store
 	first := put(t, s, "a/b", "first")
-	_, err := s.Put(t.Context(), object("a/b", []byte("second, longer")))
-	wantKind(t, "Put on a taken key", err, backend.ErrExist)
-	_, err = s.Put(t.Context(), object("a/b", []byte("first")))
-	wantKind(t, "Put of the very same object", err, backend.ErrExist)
-	wantBody(t, s, "a/b", "first")
+	_, err := s.Put(t.Context(), Object("a/b", []byte("second, longer")))
+	WantKind(t, "Put on a taken key", err, backend.ErrExist)
+	_, err = s.Put(t.Context(), Object("a/b", []byte("first")))
+	WantKind(t, "Put of the very same object", err, backend.ErrExist)
+	WantBody(t, s, "a/b", "first")
 	if seen, err := s.Stat(t.Context(), "a/b"); err != nil || seen.Checksum != first.Checksum {
 		t.Errorf("Stat = %+v, %v, want what the first Put said: %+v", seen, err, first)
 	}
@@ -104,7 +104,7 @@ func race(t *testing.T, n int, attempt func(i int) error) int {
 			winner = i
 			winners++
 		} else {
-			wantKind(t, fmt.Sprintf("attempt %d", i), err, backend.ErrExist)
+			WantKind(t, fmt.Sprintf("attempt %d", i), err, backend.ErrExist)
 		}
 	}
 	if winners != 1 {
@@ -121,10 +121,10 @@ func testPutRace(t *testing.T, target Target) {
 		k := backend.Key(fmt.Sprintf("new/dir%d/part", round))
 		body := func(i int) []byte { return bytes.Repeat(fmt.Appendf(nil, "attempt %d\n", i), 1000) }
 		winner := race(t, 8, func(i int) error {
-			_, err := target.Store.Put(t.Context(), object(k, body(i)))
+			_, err := target.Store.Put(t.Context(), Object(k, body(i)))
 			return err
 		})
-		wantBody(t, target.Store, k, string(body(winner)))
+		WantBody(t, target.Store, k, string(body(winner)))
 	}
 }
 
@@ -137,7 +137,7 @@ func testPutMany(t *testing.T, target Target) {
 	var wg sync.WaitGroup
 	for _, name := range want {
 		wg.Go(func() {
-			if _, err := target.Store.Put(t.Context(), object(backend.Key("x/y").Join(name), []byte(name))); err != nil {
+			if _, err := target.Store.Put(t.Context(), Object(backend.Key("x/y").Join(name), []byte(name))); err != nil {
 				t.Errorf("Put(%q) = %v", name, err)
 			}
 		})
@@ -145,13 +145,13 @@ func testPutMany(t *testing.T, target Target) {
 	wg.Wait()
 	wantNames(t, target.Store, "x/y", "", want...)
 	for _, name := range want {
-		wantBody(t, target.Store, backend.Key("x/y").Join(name), name)
+		WantBody(t, target.Store, backend.Key("x/y").Join(name), name)
 	}
 }
 
 func testPutZeroTime(t *testing.T, target Target) {
 	before := time.Now().Add(-time.Minute)
-	o := object("a", []byte("body"))
+	o := Object("a", []byte("body"))
 	o.ModTime = time.Time{}
 	if _, err := target.Store.Put(t.Context(), o); err != nil {
 		t.Fatalf("Put = %v", err)
@@ -182,17 +182,17 @@ func testBodyErrors(t *testing.T, target Target) {
 	bodies := map[string]func() (io.ReadCloser, error){
 		"cannot be opened": func() (io.ReadCloser, error) { return nil, broken },
 		"breaks off": func() (io.ReadCloser, error) {
-			return io.NopCloser(failing{bytes.NewReader(pattern(70_000)), broken}), nil
+			return io.NopCloser(failing{bytes.NewReader(Pattern(70_000)), broken}), nil
 		},
-		"is too short": opener(pattern(99_999)),
-		"is too long":  opener(pattern(100_001)),
+		"is too short": opener(Pattern(99_999)),
+		"is too long":  opener(Pattern(100_001)),
 	}
 	for name, open := range bodies {
-		o := object("d/a", pattern(100_000))
+		o := Object("d/a", Pattern(100_000))
 		o.Open = open
 		check := func(what string, err error) {
 			what = fmt.Sprintf("%s of a body that %s", what, name)
-			wantKind(t, what, err, nil)
+			WantKind(t, what, err, nil)
 			if said := errors.Is(err, broken); said != (name == "cannot be opened" || name == "breaks off") {
 				t.Errorf("%s = %v: wraps the body's error: %v", what, err, said)
 			}
@@ -232,7 +232,7 @@ func testBodyCancelled(t *testing.T, target Target) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	s := stuck{make(chan struct{}), make(chan struct{}), new(sync.Once)}
-	o := object("d/a", pattern(100_000))
+	o := Object("d/a", Pattern(100_000))
 	o.Open = func() (io.ReadCloser, error) { return io.NopCloser(s), nil }
 	done := make(chan error, 1)
 	go func() {

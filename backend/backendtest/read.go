@@ -15,8 +15,8 @@ import (
 
 func testRanges(t *testing.T, target Target) {
 	const size = 100_000
-	body := pattern(size)
-	if _, err := target.Store.Put(t.Context(), object("d/a", body)); err != nil {
+	body := Pattern(size)
+	if _, err := target.Store.Put(t.Context(), Object("d/a", body)); err != nil {
 		t.Fatalf("Put = %v", err)
 	}
 	for _, r := range []struct{ off, n int64 }{
@@ -56,12 +56,12 @@ func testNotExist(t *testing.T, target Target) {
 	for _, k := range []backend.Key{"b", "d/b", "d/a/b", "e/f/g"} {
 		wantAbsent(t, s, k)
 		_, err := s.Open(t.Context(), k, 0, -1)
-		wantKind(t, fmt.Sprintf("Open(%q)", k), err, backend.ErrNotExist)
-		wantKind(t, fmt.Sprintf("Delete(%q)", k), s.Delete(t.Context(), k), backend.ErrNotExist)
+		WantKind(t, fmt.Sprintf("Open(%q)", k), err, backend.ErrNotExist)
+		WantKind(t, fmt.Sprintf("Delete(%q)", k), s.Delete(t.Context(), k), backend.ErrNotExist)
 		err = s.List(t.Context(), k, "", func(string, backend.Info) error { return nil })
-		wantKind(t, fmt.Sprintf("List(%q)", k), err, backend.ErrNotExist)
+		WantKind(t, fmt.Sprintf("List(%q)", k), err, backend.ErrNotExist)
 	}
-	wantBody(t, s, "d/a", "body")
+	WantBody(t, s, "d/a", "body")
 }
 
 func testDirectories(t *testing.T, target Target) {
@@ -74,9 +74,9 @@ func testDirectories(t *testing.T, target Target) {
 		}
 	}
 	_, err := s.Open(t.Context(), "d/e", 0, -1)
-	wantKind(t, "Open of a directory", err, backend.ErrNotExist)
-	wantKind(t, "Delete of a directory", s.Delete(t.Context(), "d/e"), backend.ErrNotExist)
-	wantBody(t, s, "d/e/a", "body")
+	WantKind(t, "Open of a directory", err, backend.ErrNotExist)
+	WantKind(t, "Delete of a directory", s.Delete(t.Context(), "d/e"), backend.ErrNotExist)
+	WantBody(t, s, "d/e/a", "body")
 }
 
 // testInTheWay allows both readings of a name that is object and directory:
@@ -84,16 +84,16 @@ func testDirectories(t *testing.T, target Target) {
 func testInTheWay(t *testing.T, target Target) {
 	s := target.Store
 	put(t, s, "d/a", "body")
-	if _, err := s.Put(t.Context(), object("d", []byte("other"))); err != nil {
-		wantKind(t, "Put where a directory is", err, backend.ErrExist)
+	if _, err := s.Put(t.Context(), Object("d", []byte("other"))); err != nil {
+		WantKind(t, "Put where a directory is", err, backend.ErrExist)
 		if info, err := s.Stat(t.Context(), "d"); err != nil || !info.Dir {
 			t.Errorf("Stat = %+v, %v, want the directory", info, err)
 		}
 	}
-	if _, err := s.Put(t.Context(), object("d/a/b", []byte("other"))); err != nil {
-		wantKind(t, "Put below an object", err, backend.ErrPermission) // until somebody takes it away
+	if _, err := s.Put(t.Context(), Object("d/a/b", []byte("other"))); err != nil {
+		WantKind(t, "Put below an object", err, backend.ErrPermission) // until somebody takes it away
 	}
-	wantBody(t, s, "d/a", "body")
+	WantBody(t, s, "d/a", "body")
 }
 
 func testMeta(t *testing.T, target Target) {
@@ -105,7 +105,7 @@ func testMeta(t *testing.T, target Target) {
 	}
 	full[key] = string(bytes.Repeat([]byte("12.3:4+5,"), 60)[:rest])
 	for name, meta := range map[string]backend.Meta{"none": nil, "empty-value": {"sinkfs-a": ""}, "full": full} {
-		o := object(backend.Key(name), []byte("body"))
+		o := Object(backend.Key(name), []byte("body"))
 		o.Meta = meta
 		if _, err := target.Store.Put(t.Context(), o); err != nil {
 			t.Errorf("Put with %s metadata = %v", name, err)
@@ -124,7 +124,7 @@ func testMeta(t *testing.T, target Target) {
 	for name, meta := range map[string]backend.Meta{
 		"too much": {"a": string(make([]byte, backend.MaxMeta))}, "bad key": {"A b": ""}, "not UTF-8": {"a": "\xff"},
 	} {
-		o := object("refused", []byte("body"))
+		o := Object("refused", []byte("body"))
 		o.Meta = meta
 		if _, err := target.Store.Put(t.Context(), o); err == nil {
 			t.Errorf("Put with metadata (%s) succeeded", name)
@@ -142,14 +142,14 @@ func testForeign(t *testing.T, target Target) {
 	if err != nil || info.Owned || info.Size != 8 || len(info.Meta) != 0 || info.ModTime.Before(time.Now().Add(-time.Hour)) {
 		t.Errorf("Stat of a foreign object = %+v, %v", info, err)
 	}
-	wantBody(t, s, "d/foreign", "not ours")
-	_, err = s.Put(t.Context(), object("d/foreign", []byte("ours")))
-	wantKind(t, "Put on a foreign object", err, backend.ErrExist)
+	WantBody(t, s, "d/foreign", "not ours")
+	_, err = s.Put(t.Context(), Object("d/foreign", []byte("ours")))
+	WantKind(t, "Put on a foreign object", err, backend.ErrExist)
 	st := stage(t, s, "d/foreign", "ours")
 	_, err = st.Commit(t.Context())
-	wantKind(t, "Commit on a foreign object", err, backend.ErrExist)
+	WantKind(t, "Commit on a foreign object", err, backend.ErrExist)
 	abort(t, st)
-	wantBody(t, s, "d/foreign", "not ours")
+	WantBody(t, s, "d/foreign", "not ours")
 }
 
 func testDelete(t *testing.T, target Target) {
@@ -161,9 +161,9 @@ func testDelete(t *testing.T, target Target) {
 	}
 	wantAbsent(t, s, "d/a")
 	wantNames(t, s, "d", "", "b")
-	wantKind(t, "Delete twice", s.Delete(t.Context(), "d/a"), backend.ErrNotExist)
+	WantKind(t, "Delete twice", s.Delete(t.Context(), "d/a"), backend.ErrNotExist)
 	put(t, s, "d/a", "second")
-	wantBody(t, s, "d/a", "second")
+	WantBody(t, s, "d/a", "second")
 }
 
 func testCancelled(t *testing.T, target Target) {
@@ -174,11 +174,11 @@ func testCancelled(t *testing.T, target Target) {
 	calls := map[string]func() error{
 		"Check": func() error { return s.Check(ctx) },
 		"Put": func() error {
-			_, err := s.Put(ctx, object("d/c", []byte("body")))
+			_, err := s.Put(ctx, Object("d/c", []byte("body")))
 			return err
 		},
 		"Stage": func() error {
-			_, err := s.Stage(ctx, object("d/c", []byte("body")))
+			_, err := s.Stage(ctx, Object("d/c", []byte("body")))
 			return err
 		},
 		"Commit": func() error {
@@ -211,8 +211,8 @@ func testCancelled(t *testing.T, target Target) {
 
 func cancelledWhileRunning(t *testing.T, s backend.Store) {
 	t.Helper()
-	big := slices.Repeat(pattern(1<<20), 16)
-	if _, err := s.Put(t.Context(), object("d/big", big)); err != nil {
+	big := slices.Repeat(Pattern(1<<20), 16)
+	if _, err := s.Put(t.Context(), Object("d/big", big)); err != nil {
 		t.Fatalf("Put = %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -28,8 +28,8 @@ func abort(t *testing.T, st backend.Staged) {
 func testStageInvisible(t *testing.T, target Target) {
 	s := target.Store
 	var bodies counted
-	body := pattern(6<<20 + 1)
-	o := object("d/e/a", body)
+	body := Pattern(6<<20 + 1)
+	o := Object("d/e/a", body)
 	o.Open = bodies.wrap(o.Open)
 	st, err := s.Stage(t.Context(), o)
 	if err != nil {
@@ -40,7 +40,7 @@ func testStageInvisible(t *testing.T, target Target) {
 	wantAbsent(t, s, "d")
 	wantNames(t, s, "", "")
 	_, err = s.Open(t.Context(), "d/e/a", 0, -1)
-	wantKind(t, "Open of a staged object", err, backend.ErrNotExist)
+	WantKind(t, "Open of a staged object", err, backend.ErrNotExist)
 
 	info := commit(t, st)
 	wantInfo(t, info, o)
@@ -50,7 +50,7 @@ func testStageInvisible(t *testing.T, target Target) {
 	}
 	wantInfo(t, seen, o)
 	wantNames(t, s, "d/e", "", "a")
-	wantBody(t, s, "d/e/a", string(body))
+	WantBody(t, s, "d/e/a", string(body))
 }
 
 func testCommitTwice(t *testing.T, target Target) {
@@ -61,7 +61,7 @@ func testCommitTwice(t *testing.T, target Target) {
 		t.Errorf("Commit() = %+v, then %+v", first, second)
 	}
 	abort(t, st)
-	wantBody(t, target.Store, "d/a", "body")
+	WantBody(t, target.Store, "d/a", "body")
 	if again := commit(t, st); again.Checksum != first.Checksum {
 		t.Errorf("Commit() after Abort() after Commit() = %+v, want %+v", again, first)
 	}
@@ -74,7 +74,7 @@ func testCommitAfterError(t *testing.T, target Target) {
 	}
 	wantAbsent(t, target.Store, "d/a")
 	commit(t, st)
-	wantBody(t, target.Store, "d/a", "body")
+	WantBody(t, target.Store, "d/a", "body")
 }
 
 func testStageNeverOverwrites(t *testing.T, target Target) {
@@ -84,12 +84,12 @@ func testStageNeverOverwrites(t *testing.T, target Target) {
 	put(t, s, "d/a", "first")
 	for _, st := range []backend.Staged{early, late} {
 		_, err := st.Commit(t.Context())
-		wantKind(t, "Commit on a taken key", err, backend.ErrExist)
+		WantKind(t, "Commit on a taken key", err, backend.ErrExist)
 	}
-	wantBody(t, s, "d/a", "first")
+	WantBody(t, s, "d/a", "first")
 	abort(t, early)
 	abort(t, late)
-	wantBody(t, s, "d/a", "first")
+	WantBody(t, s, "d/a", "first")
 }
 
 func testStageRace(t *testing.T, target Target) {
@@ -108,14 +108,14 @@ func testStageRace(t *testing.T, target Target) {
 			if i < len(attempts) {
 				_, err = attempts[i].Commit(t.Context())
 			} else {
-				_, err = target.Store.Put(t.Context(), object(k, fmt.Appendf(nil, "attempt %d", i)))
+				_, err = target.Store.Put(t.Context(), Object(k, fmt.Appendf(nil, "attempt %d", i)))
 			}
 			return err
 		})
 		for _, st := range attempts {
 			abort(t, st)
 		}
-		wantBody(t, target.Store, k, fmt.Sprintf("attempt %d", winner))
+		WantBody(t, target.Store, k, fmt.Sprintf("attempt %d", winner))
 	}
 }
 
@@ -124,11 +124,11 @@ func testAbort(t *testing.T, target Target) {
 	abort(t, st)
 	abort(t, st)
 	_, err := st.Commit(t.Context())
-	wantKind(t, "Commit after Abort", err, backend.ErrGone)
+	WantKind(t, "Commit after Abort", err, backend.ErrGone)
 	wantAbsent(t, target.Store, "d/a")
 	wantNames(t, target.Store, "", "")
 	put(t, target.Store, "d/a", "body")
-	wantBody(t, target.Store, "d/a", "body")
+	WantBody(t, target.Store, "d/a", "body")
 }
 
 func testExpire(t *testing.T, target Target) {
@@ -138,8 +138,8 @@ func testExpire(t *testing.T, target Target) {
 	st := stage(t, target.Store, "d/a", "lost")
 	target.Expire(t)
 	_, err := st.Commit(t.Context())
-	wantKind(t, "Commit of what the store forgot", err, backend.ErrGone)
+	WantKind(t, "Commit of what the store forgot", err, backend.ErrGone)
 	wantAbsent(t, target.Store, "d/a")
 	commit(t, stage(t, target.Store, "d/a", "again"))
-	wantBody(t, target.Store, "d/a", "again")
+	WantBody(t, target.Store, "d/a", "again")
 }

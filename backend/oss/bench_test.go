@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/backendtest"
 	"github.com/sinkfs/sinkfs/backend/oss"
 	"github.com/sinkfs/sinkfs/internal/ossfake"
 )
@@ -69,7 +70,7 @@ func BenchmarkShip(b *testing.B) {
 	}
 	const size, part = 128 << 20, 8 << 20
 	file := filepath.Join(b.TempDir(), "spool")
-	if err := os.WriteFile(file, pattern(size), 0o600); err != nil {
+	if err := os.WriteFile(file, backendtest.Pattern(size), 0o600); err != nil {
 		b.Fatal(err)
 	}
 	url := startServer(b)

@@ -37,11 +37,11 @@ func (s *Store) Check(ctx context.Context) error {
 	if s.verdict.Load() == unknown {
 		return s.probe(ctx)
 	}
-	u := &upload{store: s, o: probeObject()}
-	if err := u.begin(ctx); err != nil {
+	id, err := calls{s}.Begin(ctx, probeObject())
+	if err != nil {
 		return fmt.Errorf("write below %s: %w", s.url(), err)
 	}
-	return s.abort(ctx, backend.Upload{Key: u.o.Key, ID: u.id})
+	return s.abort(ctx, backend.Upload{Key: probeKey, ID: id})
 }
 
 // createOnly says whether the store can be left to refuse what exists. While

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/backendtest"
 	"github.com/sinkfs/sinkfs/backend/oss"
 	"github.com/sinkfs/sinkfs/internal/ossfake"
 )
@@ -93,10 +94,10 @@ func TestRotation(t *testing.T) {
 	}
 	server := ossfake.New(t, bucket)
 	s := open(t, server, oss.Options{Profile: "sink"})
-	wantKind(t, "Check without a file", s.Check(t.Context()), backend.ErrPermission)
+	backendtest.WantKind(t, "Check without a file", s.Check(t.Context()), backend.ErrPermission)
 	keys("old", "old")
 	until(t, func() bool { return !errors.Is(s.Check(t.Context()), backend.ErrPermission) || server.Calls() > 0 })
-	wantKind(t, "Check with a key that is not valid", s.Check(t.Context()), backend.ErrPermission)
+	backendtest.WantKind(t, "Check with a key that is not valid", s.Check(t.Context()), backend.ErrPermission)
 	keys(ossfake.AccessKey, ossfake.SecretKey)
 	until(t, func() bool { return s.Check(t.Context()) == nil })
 
@@ -109,7 +110,7 @@ func TestRotation(t *testing.T) {
 	until(t, func() bool { return s.Check(t.Context()) == nil })
 
 	server.SetKey("new", ossfake.Key{})
-	wantKind(t, "Check with a key that was revoked", s.Check(t.Context()), backend.ErrPermission)
+	backendtest.WantKind(t, "Check with a key that was revoked", s.Check(t.Context()), backend.ErrPermission)
 	server.SetKey("new", ossfake.Key{Secret: "new"})
 	if err := s.Check(t.Context()); err != nil {
 		t.Errorf("Check with the key restored = %v", err)

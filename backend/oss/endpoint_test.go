@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/backendtest"
 	"github.com/sinkfs/sinkfs/backend/oss"
 	"github.com/sinkfs/sinkfs/internal/ossfake"
 )
@@ -45,7 +46,7 @@ func TestEndpoints(t *testing.T) {
 				if p := s.Properties(); p.Identity != "oss://a-bucket" {
 					t.Errorf("Identity is %q, want that of the bucket whichever way leads there", p.Identity)
 				}
-				if _, err := s.Put(t.Context(), object(backend.Key(signature+"/ü +%"), []byte("body"))); err != nil {
+				if _, err := s.Put(t.Context(), backendtest.Object(backend.Key(signature+"/ü +%"), []byte("body"))); err != nil {
 					t.Errorf("Put with %s = %v", signature, err)
 				}
 			}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/backendtest"
 	"github.com/sinkfs/sinkfs/backend/oss"
 	"github.com/sinkfs/sinkfs/internal/faultproxy"
 	"github.com/sinkfs/sinkfs/internal/ossfake"
@@ -20,22 +21,22 @@ func TestErrorsOfServer(t *testing.T) {
 	setEnviron(t)
 	server := ossfake.New(t, bucket)
 	check := func(o oss.Options) error { return open(t, server, o).Check(t.Context()) }
-	says(t, "a bucket that is not there", check(oss.Options{Bucket: "not-there"}), backend.ErrUnsupported, "make it, or correct the target")
-	says(t, "TLS to a plain port", check(oss.Options{Endpoint: strings.Replace(server.URL, "http:", "https:", 1)}), backend.ErrTransient, "write http://")
-	says(t, "a port where nothing listens", check(oss.Options{Endpoint: "http://127.0.0.1:1"}), backend.ErrTransient, "nothing listens there", "127.0.0.1:1")
-	says(t, "a name that is none", check(oss.Options{Endpoint: "http://nowhere.invalid"}), backend.ErrTransient, "nowhere.invalid", "store.oss.endpoint")
-	says(t, "another region", check(oss.Options{Region: "cn-elsewhere"}), backend.ErrUnsupported, "set store.oss.region")
+	backendtest.Says(t, "a bucket that is not there", check(oss.Options{Bucket: "not-there"}), backend.ErrUnsupported, "make it, or correct the target")
+	backendtest.Says(t, "TLS to a plain port", check(oss.Options{Endpoint: strings.Replace(server.URL, "http:", "https:", 1)}), backend.ErrTransient, "write http://")
+	backendtest.Says(t, "a port where nothing listens", check(oss.Options{Endpoint: "http://127.0.0.1:1"}), backend.ErrTransient, "nothing listens there", "127.0.0.1:1")
+	backendtest.Says(t, "a name that is none", check(oss.Options{Endpoint: "http://nowhere.invalid"}), backend.ErrTransient, "nowhere.invalid", "store.oss.endpoint")
+	backendtest.Says(t, "another region", check(oss.Options{Region: "cn-elsewhere"}), backend.ErrUnsupported, "set store.oss.region")
 	server.SetSignature(ossfake.V4)
-	says(t, "a signature that is not allowed", check(oss.Options{Signature: "v1"}), backend.ErrPermission, "signature version")
+	backendtest.Says(t, "a signature that is not allowed", check(oss.Options{Signature: "v1"}), backend.ErrPermission, "signature version")
 	server.SetClock(time.Hour)
-	says(t, "a clock that is wrong", check(oss.Options{}), backend.ErrPermission, "clock of this host")
+	backendtest.Says(t, "a clock that is wrong", check(oss.Options{}), backend.ErrPermission, "clock of this host")
 	server.SetClock(0)
 	t.Setenv("OSS_ACCESS_KEY_SECRET", "wrong")
-	says(t, "a wrong secret", check(oss.Options{}), backend.ErrPermission, "the secret does not belong to the key", "OSS_ACCESS_KEY_SECRET")
+	backendtest.Says(t, "a wrong secret", check(oss.Options{}), backend.ErrPermission, "the secret does not belong to the key", "OSS_ACCESS_KEY_SECRET")
 	t.Setenv("OSS_ACCESS_KEY_ID", "nobody")
-	says(t, "an unknown key", check(oss.Options{}), backend.ErrPermission, "OSS_ACCESS_KEY_ID")
+	backendtest.Says(t, "an unknown key", check(oss.Options{}), backend.ErrPermission, "OSS_ACCESS_KEY_ID")
 	t.Setenv("OSS_ACCESS_KEY_ID", "")
-	says(t, "no key at all", check(oss.Options{}), backend.ErrPermission, "OSS_ACCESS_KEY_ID", "RRSA", "role")
+	backendtest.Says(t, "no key at all", check(oss.Options{}), backend.ErrPermission, "OSS_ACCESS_KEY_ID", "RRSA", "role")
 }
 
 func TestErrorCodes(t *testing.T) {
@@ -64,7 +65,7 @@ func TestErrorCodes(t *testing.T) {
 			ossfake.Refuse(w, r, tt.status, tt.code)
 			return true
 		})
-		says(t, "Check when the store says "+tt.code, open(t, server, oss.Options{}).Check(t.Context()), tt.kind, tt.words)
+		backendtest.Says(t, "Check when the store says "+tt.code, open(t, server, oss.Options{}).Check(t.Context()), tt.kind, tt.words)
 	}
 	for name, tt := range map[string]struct {
 		answer http.HandlerFunc
@@ -86,7 +87,7 @@ func TestErrorCodes(t *testing.T) {
 			tt.answer(w, r)
 			return true
 		})
-		says(t, name, open(t, server, oss.Options{}).Check(t.Context()), tt.kind, tt.words)
+		backendtest.Says(t, name, open(t, server, oss.Options{}).Check(t.Context()), tt.kind, tt.words)
 	}
 }
 
@@ -95,11 +96,11 @@ func TestReadOnlyKey(t *testing.T) {
 	server := ossfake.New(t, bucket)
 	server.SetKey(ossfake.AccessKey, ossfake.Key{Secret: ossfake.SecretKey, ReadOnly: true})
 	s := open(t, server, oss.Options{})
-	says(t, "Check", s.Check(t.Context()), backend.ErrPermission, "write below oss://a-bucket", "oss:PutObject")
-	_, err := s.Put(t.Context(), object("a", []byte("body")))
-	says(t, "Put", err, backend.ErrPermission, "oss:PutObject")
+	backendtest.Says(t, "Check", s.Check(t.Context()), backend.ErrPermission, "write below oss://a-bucket", "oss:PutObject")
+	_, err := s.Put(t.Context(), backendtest.Object("a", []byte("body")))
+	backendtest.Says(t, "Put", err, backend.ErrPermission, "oss:PutObject")
 	_, err = s.Stat(t.Context(), "a")
-	wantKind(t, "Stat", err, backend.ErrNotExist)
+	backendtest.WantKind(t, "Stat", err, backend.ErrNotExist)
 }
 
 // TestEntityTooSmall names the setting.
@@ -107,12 +108,12 @@ func TestEntityTooSmall(t *testing.T) {
 	setEnviron(t)
 	server := ossfake.New(t, bucket)
 	s := open(t, server, oss.Options{PartSize: 1000})
-	st, err := s.Stage(t.Context(), object("a", pattern(10_000)))
+	st, err := s.Stage(t.Context(), backendtest.Object("a", backendtest.Pattern(10_000)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = st.Commit(t.Context())
-	says(t, "Commit", err, backend.ErrUnsupported, "store.oss.part_size")
+	backendtest.Says(t, "Commit", err, backend.ErrUnsupported, "store.oss.part_size")
 	if err := st.Abort(t.Context()); err != nil || server.Uploads(bucket) != 0 {
 		t.Errorf("Abort = %v, %d uploads are left", err, server.Uploads(bucket))
 	}
@@ -124,13 +125,13 @@ func TestSpoiledPart(t *testing.T) {
 	setEnviron(t)
 	server := ossfake.New(t, bucket)
 	s := open(t, server, oss.Options{})
-	st, err := s.Stage(t.Context(), object("a", []byte("ours")))
+	st, err := s.Stage(t.Context(), backendtest.Object("a", []byte("ours")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	server.Spoil(bucket, 1, []byte("what?"))
 	_, err = st.Commit(t.Context())
-	wantKind(t, "Commit", err, backend.ErrGone)
+	backendtest.WantKind(t, "Commit", err, backend.ErrGone)
 	if n, keys := server.Uploads(bucket), server.Keys(bucket); n != 0 || len(keys) != 0 {
 		t.Errorf("%d uploads and %q are left", n, keys)
 	}
@@ -153,21 +154,21 @@ func TestChangedOnTheWay(t *testing.T) {
 		return false
 	})
 	left.Store(1)
-	body := pattern(300 << 10)
-	_, err := s.Put(t.Context(), object("put", body))
-	says(t, "Put", err, backend.ErrTransient, "checksum")
+	body := backendtest.Pattern(300 << 10)
+	_, err := s.Put(t.Context(), backendtest.Object("put", body))
+	backendtest.Says(t, "Put", err, backend.ErrTransient, "checksum")
 	if keys := server.Keys(bucket); len(keys) != 0 {
 		t.Errorf("%q is left", keys)
 	}
 	left.Store(1)
-	st, err := s.Stage(t.Context(), object("staged", body))
+	st, err := s.Stage(t.Context(), backendtest.Object("staged", body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := st.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	wantBody(t, s, "staged", body)
+	backendtest.WantBody(t, s, "staged", body)
 }
 
 // TestThrottled leaves a store alone for as long as it asks, with all calls.
@@ -180,8 +181,8 @@ func TestThrottled(t *testing.T) {
 		t.Fatal(err)
 	}
 	proxy.Set(faultproxy.Rule{Call: faultproxy.Put, Fault: faultproxy.SlowDown, Count: 1})
-	_, err := s.Put(t.Context(), object("a", []byte("body")))
-	says(t, "Put", err, backend.ErrTransient, "fewer requests")
+	_, err := s.Put(t.Context(), backendtest.Object("a", []byte("body")))
+	backendtest.Says(t, "Put", err, backend.ErrTransient, "fewer requests")
 	start := time.Now()
 	if _, err := s.Stat(t.Context(), "a"); !errors.Is(err, backend.ErrNotExist) {
 		t.Errorf("Stat = %v", err)
@@ -199,7 +200,7 @@ func TestSilentStore(t *testing.T) {
 	if err := s.Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Put(t.Context(), object("there", []byte("body"))); err != nil {
+	if _, err := s.Put(t.Context(), backendtest.Object("there", []byte("body"))); err != nil {
 		t.Fatal(err)
 	}
 	silent := make(chan struct{})
@@ -207,10 +208,16 @@ func TestSilentStore(t *testing.T) {
 	server.SetRefuse(func(http.ResponseWriter, *http.Request) bool { <-silent; return true })
 	for name, call := range map[string]func(context.Context) error{
 		"Check": s.Check,
-		"Put":   func(ctx context.Context) error { _, err := s.Put(ctx, object("a", pattern(5<<20))); return err },
-		"Stage": func(ctx context.Context) error { _, err := s.Stage(ctx, object("a", pattern(5<<20))); return err },
-		"Stat":  func(ctx context.Context) error { _, err := s.Stat(ctx, "there"); return err },
-		"Open":  func(ctx context.Context) error { _, err := s.Open(ctx, "there", 0, -1); return err },
+		"Put": func(ctx context.Context) error {
+			_, err := s.Put(ctx, backendtest.Object("a", backendtest.Pattern(5<<20)))
+			return err
+		},
+		"Stage": func(ctx context.Context) error {
+			_, err := s.Stage(ctx, backendtest.Object("a", backendtest.Pattern(5<<20)))
+			return err
+		},
+		"Stat": func(ctx context.Context) error { _, err := s.Stat(ctx, "there"); return err },
+		"Open": func(ctx context.Context) error { _, err := s.Open(ctx, "there", 0, -1); return err },
 		"List": func(ctx context.Context) error {
 			return s.List(ctx, "", "", func(string, backend.Info) error { return nil })
 		},
@@ -238,8 +245,8 @@ func TestStageGivesUp(t *testing.T) {
 		ossfake.Refuse(w, r, http.StatusInternalServerError, "InternalError")
 		return true
 	})
-	_, err := s.Stage(t.Context(), object("a", pattern(10_000)))
-	wantKind(t, "Stage", err, backend.ErrTransient)
+	_, err := s.Stage(t.Context(), backendtest.Object("a", backendtest.Pattern(10_000)))
+	backendtest.WantKind(t, "Stage", err, backend.ErrTransient)
 	if n := server.Uploads(bucket); n != 0 {
 		t.Errorf("%d uploads are left", n)
 	}
@@ -254,10 +261,10 @@ func TestRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	server.Calls()
-	if _, err := s.Put(t.Context(), object("a", []byte("body"))); err != nil || server.Calls() != 1 {
+	if _, err := s.Put(t.Context(), backendtest.Object("a", []byte("body"))); err != nil || server.Calls() != 1 {
 		t.Errorf("Put = %v, or not in 1 request", err)
 	}
-	st, err := s.Stage(t.Context(), object("b", pattern(400<<10)))
+	st, err := s.Stage(t.Context(), backendtest.Object("b", backendtest.Pattern(400<<10)))
 	if err != nil {
 		t.Fatal(err)
 	}

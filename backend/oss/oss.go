@@ -75,7 +75,7 @@ type Store struct {
 	bucket  *aliyun.Bucket
 	chain   *chain
 	log     *slog.Logger
-	buffers *objects.Buffers
+	uploads *objects.Uploads[aliyun.UploadPart]
 	lister  *objects.Lister
 
 	probing sync.Mutex
@@ -102,7 +102,9 @@ func Open(_ context.Context, o Options) (*Store, error) {
 	if s.bucket, err = newBucket(o, s.chain); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.url(), err)
 	}
-	s.buffers = objects.NewBuffers(o.Memory, o.PartSize)
+	s.uploads = &objects.Uploads[aliyun.UploadPart]{
+		Calls: calls{s}, PartSize: o.PartSize, Buffers: objects.NewBuffers(o.Memory, o.PartSize), Sum: crc{}, Log: o.Log,
+	}
 	s.lister = &objects.Lister{Prefix: s.prefix, Read: s.listPage, Hidden: probeKey}
 	s.props = backend.Properties{
 		URL: s.url(), Identity: s.url(), CreateOnly: true, StageAbove: o.StageAbove,

@@ -1,11 +1,8 @@
 package oss_test
 
 import (
-	"bytes"
 	"errors"
-	"io"
 	"log/slog"
-	"strings"
 	"testing"
 
 	"github.com/sinkfs/sinkfs/backend"
@@ -124,15 +121,15 @@ func TestVersioningSwitchedOn(t *testing.T) {
 		t.Fatalf("Check = %v, CreateOnly: %v", err, s.Properties().CreateOnly)
 	}
 	server.SetVersioning(bucket, ossfake.Enabled)
-	if _, err := s.Put(t.Context(), object("a", []byte("first"))); err != nil {
+	if _, err := s.Put(t.Context(), backendtest.Object("a", []byte("first"))); err != nil {
 		t.Fatal(err)
 	}
 	if s.Properties().CreateOnly {
 		t.Error("CreateOnly although the answer named a version")
 	}
-	_, err := s.Put(t.Context(), object("a", []byte("second")))
-	wantKind(t, "Put on a taken key", err, backend.ErrExist)
-	wantBody(t, s, "a", []byte("first"))
+	_, err := s.Put(t.Context(), backendtest.Object("a", []byte("second")))
+	backendtest.WantKind(t, "Put on a taken key", err, backend.ErrExist)
+	backendtest.WantBody(t, s, "a", []byte("first"))
 }
 
 func TestCheckLeavesNothing(t *testing.T) {
@@ -154,10 +151,10 @@ func TestObjectHeaders(t *testing.T) {
 	setEnviron(t)
 	server := ossfake.New(t, bucket)
 	s := open(t, server, oss.Options{SSE: "KMS", KMSKey: "key-1", StorageClass: "IA", Tags: "team=logs&env=prod", RequesterPays: true})
-	if _, err := s.Put(t.Context(), object("put.html", []byte("body"))); err != nil {
+	if _, err := s.Put(t.Context(), backendtest.Object("put.html", []byte("body"))); err != nil {
 		t.Fatal(err)
 	}
-	st, err := s.Stage(t.Context(), object("staged.html", []byte("body")))
+	st, err := s.Stage(t.Context(), backendtest.Object("staged.html", []byte("body")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,15 +182,15 @@ func TestTenThousandParts(t *testing.T) {
 	server.SetMinPart(1)
 	const part = 16
 	s := open(t, server, oss.Options{PartSize: part, Memory: 64 << 10})
-	body := pattern(10_000*part*2 + 7)
-	st, err := s.Stage(t.Context(), object("big", body))
+	body := backendtest.Pattern(10_000*part*2 + 7)
+	st, err := s.Stage(t.Context(), backendtest.Object("big", body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := st.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	wantBody(t, s, "big", body)
+	backendtest.WantBody(t, s, "big", body)
 	if n := server.Calls(); n > 10_010 || n < 5_000 {
 		t.Errorf("%d calls were made", n)
 	}
@@ -206,11 +203,11 @@ func TestUploads(t *testing.T) {
 	server.SetPages(2)
 	s, other := open(t, server, oss.Options{Prefix: "p"}), open(t, server, oss.Options{Prefix: "q"})
 	for _, k := range []backend.Key{"d/a", "d/a", "d/b", "d/b", "d/b", "dd", "e"} {
-		if _, err := s.Stage(t.Context(), object(k, []byte("body"))); err != nil {
+		if _, err := s.Stage(t.Context(), backendtest.Object(k, []byte("body"))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := other.Stage(t.Context(), object("d/a", []byte("body"))); err != nil {
+	if _, err := other.Stage(t.Context(), backendtest.Object("d/a", []byte("body"))); err != nil {
 		t.Fatal(err)
 	}
 	for under, want := range map[backend.Key]int{"": 7, "d": 5, "d/a": 2, "d/c": 0} {
@@ -222,71 +219,11 @@ func TestUploads(t *testing.T) {
 			t.Errorf("below %q there are %d uploads, %v; want %d", under, len(seen), err, want)
 		}
 	}
-	if n := abortAll(t, s, ""); n != 7 || server.Uploads(bucket) != 1 {
+	if n := backendtest.AbortAll(t, s, ""); n != 7 || server.Uploads(bucket) != 1 {
 		t.Errorf("%d uploads were aborted, %d are left, want 7 and the other's one", n, server.Uploads(bucket))
 	}
 	enough := errors.New("enough")
 	if err := other.Uploads(t.Context(), "", func(backend.Upload) error { return enough }); !errors.Is(err, enough) {
 		t.Errorf("Uploads = %v, want the caller's error", err)
-	}
-}
-
-func abortAll(t *testing.T, s *oss.Store, under backend.Key) (n int) {
-	t.Helper()
-	if err := s.Uploads(t.Context(), under, func(u backend.Upload) error {
-		n++
-		return s.AbortUpload(t.Context(), u)
-	}); err != nil {
-		t.Error(err)
-	}
-	return n
-}
-
-func object(k backend.Key, body []byte) backend.Object {
-	return backend.Object{
-		Key: k, Size: int64(len(body)), Meta: backend.Meta{"sinkfs-part": "7"}, Mode: 0o640,
-		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
-	}
-}
-
-func pattern(size int) []byte {
-	body := make([]byte, size)
-	for i := range body {
-		body[i] = byte(i*7 + i>>8*13 + i>>16*31)
-	}
-	return body
-}
-
-func wantBody(t *testing.T, s backend.Store, k backend.Key, want []byte) {
-	t.Helper()
-	r, err := s.Open(t.Context(), k, 0, -1)
-	if err != nil {
-		t.Errorf("Open(%q) = %v", k, err)
-		return
-	}
-	defer r.Close()
-	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("body of %q has %d bytes, %v; want %d, or others", k, len(got), err, len(want))
-	}
-}
-
-func wantKind(t *testing.T, what string, err, kind error) {
-	t.Helper()
-	if !errors.Is(err, kind) {
-		t.Errorf("%s = %v, want %v", what, err, kind)
-	}
-}
-
-// says holds an error to a kind and to words that tell what to do.
-func says(t *testing.T, what string, err, kind error, words ...string) {
-	t.Helper()
-	if !errors.Is(err, kind) {
-		t.Errorf("%s = %v, want %v", what, err, kind)
-		return
-	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			t.Errorf("%s = %v, want it to say %q", what, err, w)
-		}
 	}
 }

@@ -2,12 +2,10 @@ package oss
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"strconv"
-	"sync"
-	"time"
+	"net/http"
+	"slices"
 
 	aliyun "github.com/aliyun/aliyun-oss-go-sdk/oss"
 
@@ -15,115 +13,100 @@ import (
 	"github.com/sinkfs/sinkfs/backend/internal/objects"
 )
 
-// abandonTimeout bounds how long an upload that failed is tidied away.
-const abandonTimeout = 10 * time.Second
-
-// upload is a multipart upload that is being filled.
-type upload struct {
-	store *Store
-	o     backend.Object
-	id    string
-	part  int64 // size of each but the last
-	size  int64 // of what is sent
-	sum   uint64
-
-	mu    sync.Mutex
-	parts []aliyun.UploadPart // by number
-}
-
-// newUpload plans the upload of an object of at most its size.
-func (s *Store) newUpload(ctx context.Context, o backend.Object) (*upload, error) {
+// Stage uploads an object in parts, which nobody sees before the commit.
+func (s *Store) Stage(ctx context.Context, o backend.Object) (backend.Staged, error) {
 	if err := s.acceptable(ctx, o); err != nil {
 		return nil, err
 	}
-	part, err := objects.Plan(o, s.options.PartSize)
-	return &upload{store: s, o: o, part: part}, err
+	return s.uploads.Stage(ctx, o)
 }
 
-// Stage uploads an object in parts, which nobody sees before the commit.
-func (s *Store) Stage(ctx context.Context, o backend.Object) (backend.Staged, error) {
-	u, err := s.newUpload(ctx, o)
-	if err != nil {
+// Grow begins an upload with parts of the size that its limit asks for.
+func (s *Store) Grow(ctx context.Context, o backend.Object) (backend.Growing, error) {
+	if err := s.acceptable(ctx, o); err != nil {
 		return nil, err
 	}
-	src, err := objects.OpenSource(o)
-	if err != nil {
-		return nil, fmt.Errorf("stage %q: %w", string(o.Key), err)
-	}
-	defer src.Close()
-	if err := u.begin(ctx); err != nil {
-		return nil, err
-	}
-	if err := u.fill(ctx, o, src); err != nil {
-		u.abandon(ctx)
-		return nil, fmt.Errorf("stage %q: %w", string(o.Key), err)
-	}
-	return u.staged(), nil
+	return s.uploads.Grow(ctx, o)
 }
 
-// fill sends what follows the parts that are sent, the body of o.
-func (u *upload) fill(ctx context.Context, o backend.Object, src *objects.Source) error {
-	if o.Alive == nil {
-		o.Alive = func() {}
-	}
-	parts := &objects.Parts{Object: o, First: len(u.parts), Part: u.part, Buffers: u.store.buffers, Sum: crc{}, Send: u.send}
-	u.parts = append(u.parts, make([]aliyun.UploadPart, parts.Count())...)
-	sum, err := parts.Fill(ctx, src)
-	u.sum, u.size = crc{}.Combine(u.sum, sum, o.Size), u.size+o.Size
-	return err
+// calls are the requests of uploads.
+type calls struct{ s *Store }
+
+var _ objects.Calls[aliyun.UploadPart] = calls{}
+
+// named is an upload as the SDK takes it.
+func (s *Store) named(u backend.Upload) aliyun.InitiateMultipartUploadResult {
+	return aliyun.InitiateMultipartUploadResult{Bucket: s.options.Bucket, Key: s.full(u.Key), UploadID: u.ID}
 }
 
-// staged is the upload with all that was sent.
-func (u *upload) staged() *staged {
-	u.o.Size = u.size
-	return &staged{store: u.store, o: u.o, id: u.id, parts: u.parts, sum: u.sum}
-}
-
-func (u *upload) begin(ctx context.Context) error {
-	what := fmt.Sprintf("begin the upload of %q", string(u.o.Key))
-	_, err := u.store.call(ctx, what, func(options []aliyun.Option) error {
-		out, err := u.store.bucket.InitiateMultipartUpload(u.store.full(u.o.Key), options...)
-		if u.id = out.UploadID; err == nil && u.id == "" {
+// Begin implements objects.Calls.
+func (c calls) Begin(ctx context.Context, o backend.Object) (id string, err error) {
+	what := fmt.Sprintf("begin the upload of %q", string(o.Key))
+	_, err = c.s.call(ctx, what, func(options []aliyun.Option) error {
+		out, err := c.s.bucket.InitiateMultipartUpload(c.s.full(o.Key), options...)
+		if id = out.UploadID; err == nil && id == "" {
 			err = errEmpty
 		}
 		return err
-	}, u.store.objectOptions(u.o)...)
-	return err
+	}, c.s.objectOptions(o)...)
+	return id, err
 }
 
-// name is the upload as the SDK takes it.
-func (s *Store) name(k backend.Key, id string) aliyun.InitiateMultipartUploadResult {
-	return aliyun.InitiateMultipartUploadResult{Bucket: s.options.Bucket, Key: s.full(k), UploadID: id}
-}
-
-// send uploads a part and has the store tell that it arrived as it was.
-func (u *upload) send(ctx context.Context, number int, n int64, sum uint64, body io.Reader) error {
-	s, what := u.store, "part "+strconv.Itoa(number)+" of "+strconv.Itoa(len(u.parts))
-	var part aliyun.UploadPart
-	header, err := s.call(ctx, what, func(options []aliyun.Option) error {
-		var err error
-		part, err = s.bucket.UploadPart(s.name(u.o.Key, u.id), body, n, number, options...)
+// Send implements objects.Calls: OSS tells the checksum of what arrived.
+func (c calls) Send(ctx context.Context, u backend.Upload, p objects.Part) (part aliyun.UploadPart, err error) {
+	what := fmt.Sprintf("part %d of %d", p.Number, p.Of)
+	header, err := c.s.call(ctx, what, func(options []aliyun.Option) (err error) {
+		part, err = c.s.bucket.UploadPart(c.s.named(u), p.Body, p.Size, p.Number, options...)
 		return err
 	})
 	if err != nil {
-		return err
+		return part, err
 	}
-	if got, told := readSum(header); told && got != sum {
-		return fmt.Errorf("%s: the store says its checksum is %s, %s was sent: %w", what, formatSum(got), formatSum(sum), backend.ErrTransient)
+	if got, told := readSum(header); told && got != p.Sum {
+		return part, fmt.Errorf("%s: the store says its checksum is %s, %s was sent: %w", what, formatSum(got), formatSum(p.Sum), backend.ErrTransient)
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.parts[number-1] = part
-	return nil
+	return part, nil
 }
 
-// abandon gives up an upload that failed, even if the context has ended: its
-// bytes would stay in the store and cost.
-func (u *upload) abandon(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonTimeout)
-	defer cancel()
-	if err := u.store.AbortUpload(ctx, backend.Upload{Key: u.o.Key, ID: u.id}); err != nil {
-		u.store.log.Warn("an upload that failed could not be aborted, gc will find it",
-			slog.String("key", string(u.o.Key)), slog.String("upload", u.id), slog.Any("error", err))
+// Complete implements objects.Calls.
+func (c calls) Complete(ctx context.Context, u backend.Upload, f objects.Finished[aliyun.UploadPart]) (proved bool, err error) {
+	what := fmt.Sprintf("commit %q", string(u.Key))
+	if err := c.s.lookBefore(ctx, u.Key); err != nil {
+		return false, err
 	}
+	header, err := c.completeOnce(ctx, what, u, f.Parts)
+	if errors.Is(err, backend.ErrGone) {
+		// Parts that are not as they were sent do not become so: what is left
+		// of the upload goes too.
+		return false, errors.Join(err, c.Abort(ctx, u))
+	}
+	if err != nil {
+		return false, err
+	}
+	c.s.noteVersions(header)
+	got, told := readSum(header)
+	if told && got != f.Sum {
+		// Every part was verified, so this was somebody else's doing.
+		return false, c.s.takeBack(ctx, what, u.Key, header, f.Sum)
+	}
+	return told, nil
 }
+
+func (c calls) completeOnce(ctx context.Context, what string, u backend.Upload, parts []aliyun.UploadPart) (http.Header, error) {
+	return c.s.call(ctx, what, func(options []aliyun.Option) error {
+		// The SDK sorts what it is given.
+		_, err := c.s.bucket.CompleteMultipartUpload(c.s.named(u), slices.Clone(parts), options...)
+		return err
+	}, aliyun.ForbidOverWrite(true))
+}
+
+// Abort implements objects.Calls.
+func (c calls) Abort(ctx context.Context, u backend.Upload) error { return c.s.AbortUpload(ctx, u) }
+
+// Look implements objects.Calls.
+func (c calls) Look(ctx context.Context, k backend.Key) (backend.Info, error) {
+	return c.s.head(ctx, k)
+}
+
+// Checksum implements objects.Calls.
+func (calls) Checksum(sum uint64) string { return formatSum(sum) }

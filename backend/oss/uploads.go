@@ -74,7 +74,7 @@ func (s *Store) AbortUpload(ctx context.Context, u backend.Upload) error {
 func (s *Store) abort(ctx context.Context, u backend.Upload) error {
 	_, err := objects.Retry(ctx, func() (struct{}, error) {
 		_, err := s.call(ctx, fmt.Sprintf("abort the upload of %q", string(u.Key)), func(options []aliyun.Option) error {
-			return s.bucket.AbortMultipartUpload(s.name(u.Key, u.ID), options...)
+			return s.bucket.AbortMultipartUpload(s.named(u), options...)
 		})
 		return struct{}{}, err
 	})
@@ -85,7 +85,7 @@ func (s *Store) abort(ctx context.Context, u backend.Upload) error {
 func (s *Store) anyPart(ctx context.Context, u backend.Upload) error {
 	_, err := objects.Retry(ctx, func() (struct{}, error) {
 		_, err := s.call(ctx, fmt.Sprintf("list the parts of %q", string(u.Key)), func(options []aliyun.Option) error {
-			_, err := s.bucket.ListUploadedParts(s.name(u.Key, u.ID), options...)
+			_, err := s.bucket.ListUploadedParts(s.named(u), options...)
 			return err
 		}, aliyun.MaxParts(1))
 		return struct{}{}, err

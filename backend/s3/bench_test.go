@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/backendtest"
 	"github.com/sinkfs/sinkfs/backend/s3"
 	"github.com/sinkfs/sinkfs/internal/testserver"
 )
@@ -45,7 +46,7 @@ func BenchmarkShip(b *testing.B) {
 	}
 	const size = 256 << 20
 	file := filepath.Join(b.TempDir(), "spool")
-	if err := os.WriteFile(file, pattern(size), 0o600); err != nil {
+	if err := os.WriteFile(file, backendtest.Pattern(size), 0o600); err != nil {
 		b.Fatal(err)
 	}
 	server := testserver.Start(b, testserver.VersityGW)

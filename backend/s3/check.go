@@ -9,8 +9,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/internal/objects"
 )
 
 // The probe object. List does not show it, and no mount does what begins with
@@ -41,11 +43,11 @@ func (s *Store) Check(ctx context.Context) error {
 	if s.verdict.Load() == unknown {
 		return s.probe(ctx)
 	}
-	u := &upload{store: s, o: probeObject()}
-	if err := u.begin(ctx); err != nil {
+	id, err := calls{s}.Begin(ctx, probeObject())
+	if err != nil {
 		return fmt.Errorf("write below %s: %w", s.url(), err)
 	}
-	return s.AbortUpload(ctx, backend.Upload{Key: u.o.Key, ID: u.id})
+	return s.AbortUpload(ctx, backend.Upload{Key: probeObject().Key, ID: id})
 }
 
 // createOnly says whether the store can be left to refuse what exists. While
@@ -133,27 +135,37 @@ func (s *Store) probePut(ctx context.Context, made versions) (refused bool, err 
 
 func (s *Store) probeUpload(ctx context.Context, made versions) (refused bool, err error) {
 	for range probeTries {
-		u := &upload{store: s, o: probeObject(), part: int64(len(probeText))}
-		if err := u.begin(ctx); err != nil {
-			return false, err
-		}
-		part, err := u.sendOnce(ctx, 1, u.part, sumOfProbe(), strings.NewReader(probeText))
-		if err != nil {
-			u.abandon(ctx)
-			return false, err
-		}
-		st := &staged{store: s, o: u.o, id: u.id, parts: append(u.parts, part), sum: sumOfProbe()}
-		out, err := s.client.CompleteMultipartUpload(ctx, st.input())
-		if err == nil {
-			made[aws.ToString(out.VersionId)] = true
-			continue
-		}
-		u.abandon(ctx)
-		err = s.failure(ctx, fmt.Sprintf("commit %q", string(u.o.Key)), err)
-		if errors.Is(err, backend.ErrExist) || errors.Is(err, errConflict) {
+		version, err := s.probeUploadOnce(ctx)
+		switch {
+		case err == nil:
+			made[version] = true
+		case errors.Is(err, backend.ErrExist), errors.Is(err, errConflict):
 			return true, nil
+		default:
+			return false, err
 		}
-		return false, err
 	}
 	return false, nil
+}
+
+// probeUploadOnce publishes the probe by an upload and returns its version.
+func (s *Store) probeUploadOnce(ctx context.Context) (version string, err error) {
+	o, c := probeObject(), calls{s}
+	id, err := c.Begin(ctx, o)
+	if err != nil {
+		return "", err
+	}
+	u := backend.Upload{Key: o.Key, ID: id}
+	part, err := c.Send(ctx, u, objects.Part{Number: 1, Of: 1, Size: o.Size, Sum: uint64(sumOfProbe()), Body: strings.NewReader(probeText)})
+	if err != nil {
+		s.uploads.Abandon(ctx, u)
+		return "", err
+	}
+	f := objects.Finished[types.CompletedPart]{Object: o, Parts: []types.CompletedPart{part}, Sum: uint64(sumOfProbe())}
+	out, err := s.client.CompleteMultipartUpload(ctx, s.completeInput(u, f))
+	if err != nil {
+		s.uploads.Abandon(ctx, u)
+		return "", s.failure(ctx, fmt.Sprintf("commit %q", string(o.Key)), err)
+	}
+	return aws.ToString(out.VersionId), nil
 }

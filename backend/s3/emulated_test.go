@@ -44,15 +44,15 @@ func TestTenThousandParts(t *testing.T) {
 	f := newFake(t)
 	const part = 512
 	s := open(t, s3.Options{Bucket: "b", Endpoint: f.URL, PartSize: part, Memory: 64 << 10})
-	body := pattern(10_000*part*2 + 7)
-	st, err := s.Stage(t.Context(), object("big", body))
+	body := backendtest.Pattern(10_000*part*2 + 7)
+	st, err := s.Stage(t.Context(), backendtest.Object("big", body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := st.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	wantBody(t, s, "big", body)
+	backendtest.WantBody(t, s, "big", body)
 	if f.partMax > 10_000 || f.partMax < 5_000 {
 		t.Errorf("%d parts were sent", f.partMax)
 	}
@@ -64,16 +64,16 @@ func TestPartsBeyondMemory(t *testing.T) {
 	setEnviron(t)
 	f := newFake(t)
 	s := open(t, s3.Options{Bucket: "b", Endpoint: f.URL, PartSize: 2, Memory: 4})
-	body := pattern(10_000*5 + 3)
+	body := backendtest.Pattern(10_000*5 + 3)
 	f.refuse = failSome(3, "7", "8000")
-	st, err := s.Stage(t.Context(), object("big", body))
+	st, err := s.Stage(t.Context(), backendtest.Object("big", body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := st.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	wantBody(t, s, "big", body)
+	backendtest.WantBody(t, s, "big", body)
 }
 
 // TestListOrder compares listings of any names, in pages of any size, with

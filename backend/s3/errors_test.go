@@ -12,24 +12,11 @@ import (
 	"time"
 
 	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/backendtest"
 	"github.com/sinkfs/sinkfs/backend/s3"
 	"github.com/sinkfs/sinkfs/internal/faultproxy"
 	"github.com/sinkfs/sinkfs/internal/testserver"
 )
-
-// says holds an error to a kind and to words that tell what to do.
-func says(t *testing.T, what string, err, kind error, words ...string) {
-	t.Helper()
-	if !errors.Is(err, kind) {
-		t.Errorf("%s = %v, want %v", what, err, kind)
-		return
-	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			t.Errorf("%s = %v, want it to say %q", what, err, w)
-		}
-	}
-}
 
 func TestErrorsOfServers(t *testing.T) {
 	setEnviron(t)
@@ -44,18 +31,18 @@ func TestErrorsOfServers(t *testing.T) {
 			}
 			return open(t, o).Check(t.Context())
 		}
-		says(t, "a bucket that is not there", check(s3.Options{Bucket: "not-there"}), backend.ErrUnsupported, "make it, or correct the target")
-		says(t, "TLS to a plain port", check(s3.Options{Endpoint: strings.Replace(server.URL, "http:", "https:", 1)}), backend.ErrTransient, "write http://")
-		says(t, "a port where nothing listens", check(s3.Options{Endpoint: "http://127.0.0.1:1"}), backend.ErrTransient, "nothing listens there", "127.0.0.1:1")
-		says(t, "a name that is none", check(s3.Options{Endpoint: "http://nowhere.invalid"}), backend.ErrTransient, "nowhere.invalid", "store.s3.endpoint")
-		says(t, "another region", check(s3.Options{Region: "eu-central-1"}), backend.ErrUnsupported, "store.s3.region")
+		backendtest.Says(t, "a bucket that is not there", check(s3.Options{Bucket: "not-there"}), backend.ErrUnsupported, "make it, or correct the target")
+		backendtest.Says(t, "TLS to a plain port", check(s3.Options{Endpoint: strings.Replace(server.URL, "http:", "https:", 1)}), backend.ErrTransient, "write http://")
+		backendtest.Says(t, "a port where nothing listens", check(s3.Options{Endpoint: "http://127.0.0.1:1"}), backend.ErrTransient, "nothing listens there", "127.0.0.1:1")
+		backendtest.Says(t, "a name that is none", check(s3.Options{Endpoint: "http://nowhere.invalid"}), backend.ErrTransient, "nowhere.invalid", "store.s3.endpoint")
+		backendtest.Says(t, "another region", check(s3.Options{Region: "eu-central-1"}), backend.ErrUnsupported, "store.s3.region")
 		t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-		says(t, "a wrong secret", check(s3.Options{}), backend.ErrPermission, "the secret does not belong to the key")
+		backendtest.Says(t, "a wrong secret", check(s3.Options{}), backend.ErrPermission, "the secret does not belong to the key")
 		t.Setenv("AWS_ACCESS_KEY_ID", "nobody")
-		says(t, "an unknown key", check(s3.Options{}), backend.ErrPermission, "AWS_ACCESS_KEY_ID")
+		backendtest.Says(t, "an unknown key", check(s3.Options{}), backend.ErrPermission, "AWS_ACCESS_KEY_ID")
 		t.Setenv("AWS_ACCESS_KEY_ID", "")
 		t.Setenv("AWS_SECRET_ACCESS_KEY", "")
-		says(t, "no key at all", check(s3.Options{}), backend.ErrPermission, "AWS_ACCESS_KEY_ID", "role")
+		backendtest.Says(t, "no key at all", check(s3.Options{}), backend.ErrPermission, "AWS_ACCESS_KEY_ID", "role")
 	})
 }
 
@@ -90,7 +77,7 @@ func TestErrorsOfAmazon(t *testing.T) {
 			return true
 		}
 		s := open(t, s3.Options{Bucket: "b", Endpoint: f.URL})
-		says(t, "Check when the store says "+tt.code, s.Check(t.Context()), tt.kind, tt.words)
+		backendtest.Says(t, "Check when the store says "+tt.code, s.Check(t.Context()), tt.kind, tt.words)
 	}
 }
 
@@ -105,11 +92,11 @@ func TestReadOnlyKey(t *testing.T) {
 		return true
 	}
 	s := open(t, s3.Options{Bucket: "b", Endpoint: f.URL})
-	says(t, "Check", s.Check(t.Context()), backend.ErrPermission, "write below s3://b", "s3:PutObject")
-	_, err := s.Put(t.Context(), object("a", []byte("body")))
-	says(t, "Put", err, backend.ErrPermission, "s3:PutObject")
+	backendtest.Says(t, "Check", s.Check(t.Context()), backend.ErrPermission, "write below s3://b", "s3:PutObject")
+	_, err := s.Put(t.Context(), backendtest.Object("a", []byte("body")))
+	backendtest.Says(t, "Put", err, backend.ErrPermission, "s3:PutObject")
 	_, err = s.Stat(t.Context(), "a")
-	wantKind(t, "Stat", err, backend.ErrNotExist)
+	backendtest.WantKind(t, "Stat", err, backend.ErrNotExist)
 }
 
 // TestRotation changes the keys in a file while the store is in use.
@@ -129,7 +116,7 @@ func TestRotation(t *testing.T) {
 	makeBucket(t, server.URL, "rotation")
 	write("old", "old")
 	s := open(t, s3.Options{Bucket: "rotation", Endpoint: server.URL, Profile: "sink"})
-	wantKind(t, "Check with a key that is not valid", s.Check(t.Context()), backend.ErrPermission)
+	backendtest.WantKind(t, "Check with a key that is not valid", s.Check(t.Context()), backend.ErrPermission)
 	write(testserver.AccessKey, testserver.SecretKey)
 	until(t, func() bool { return s.Check(t.Context()) == nil })
 	write(testserver.AccessKey, "revoked")
@@ -162,19 +149,19 @@ func TestThrottled(t *testing.T) {
 		t.Fatal(err)
 	}
 	proxy.Set(faultproxy.Rule{Call: faultproxy.Put, Fault: faultproxy.SlowDown, Count: 1})
-	_, err := s.Put(t.Context(), object("a", []byte("body")))
-	says(t, "Put", err, backend.ErrTransient, "fewer requests")
+	_, err := s.Put(t.Context(), backendtest.Object("a", []byte("body")))
+	backendtest.Says(t, "Put", err, backend.ErrTransient, "fewer requests")
 	start := time.Now()
-	if _, err := s.Put(t.Context(), object("b", []byte("body"))); err != nil || time.Since(start) < 900*time.Millisecond {
+	if _, err := s.Put(t.Context(), backendtest.Object("b", []byte("body"))); err != nil || time.Since(start) < 900*time.Millisecond {
 		t.Errorf("Put = %v after %v, the store asked for 1 s", err, time.Since(start))
 	}
 	proxy.Set(faultproxy.Rule{Call: faultproxy.Put, Fault: faultproxy.SlowDown, Count: 1})
-	_, err = s.Put(t.Context(), object("c", []byte("body")))
-	wantKind(t, "Put", err, backend.ErrTransient)
+	_, err = s.Put(t.Context(), backendtest.Object("c", []byte("body")))
+	backendtest.WantKind(t, "Put", err, backend.ErrTransient)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	_, err = s.Put(ctx, object("d", []byte("body")))
-	wantKind(t, "Put that waits", err, context.DeadlineExceeded)
+	_, err = s.Put(ctx, backendtest.Object("d", []byte("body")))
+	backendtest.WantKind(t, "Put that waits", err, context.DeadlineExceeded)
 }
 
 // TestCancel ends calls at a store that does not answer.
@@ -185,7 +172,7 @@ func TestCancel(t *testing.T) {
 	if err := s.Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Put(t.Context(), object("there", []byte("body"))); err != nil {
+	if _, err := s.Put(t.Context(), backendtest.Object("there", []byte("body"))); err != nil {
 		t.Fatal(err)
 	}
 	silent := make(chan struct{})
@@ -193,10 +180,16 @@ func TestCancel(t *testing.T) {
 	f.refuse = func(http.ResponseWriter, *http.Request) bool { <-silent; return true }
 	for name, call := range map[string]func(context.Context) error{
 		"Check": s.Check,
-		"Put":   func(ctx context.Context) error { _, err := s.Put(ctx, object("a", pattern(5<<20))); return err },
-		"Stage": func(ctx context.Context) error { _, err := s.Stage(ctx, object("a", pattern(5<<20))); return err },
-		"Stat":  func(ctx context.Context) error { _, err := s.Stat(ctx, "there"); return err },
-		"Open":  func(ctx context.Context) error { _, err := s.Open(ctx, "there", 0, -1); return err },
+		"Put": func(ctx context.Context) error {
+			_, err := s.Put(ctx, backendtest.Object("a", backendtest.Pattern(5<<20)))
+			return err
+		},
+		"Stage": func(ctx context.Context) error {
+			_, err := s.Stage(ctx, backendtest.Object("a", backendtest.Pattern(5<<20)))
+			return err
+		},
+		"Stat": func(ctx context.Context) error { _, err := s.Stat(ctx, "there"); return err },
+		"Open": func(ctx context.Context) error { _, err := s.Open(ctx, "there", 0, -1); return err },
 		"List": func(ctx context.Context) error {
 			return s.List(ctx, "", "", func(string, backend.Info) error { return nil })
 		},
@@ -218,9 +211,9 @@ func TestStageGivesUp(t *testing.T) {
 	f := newFake(t)
 	s := open(t, s3.Options{Bucket: "b", Endpoint: f.URL, PartSize: 1000})
 	f.refuse = failSome(100, "3")
-	_, err := s.Stage(t.Context(), object("a", pattern(10_000)))
-	wantKind(t, "Stage", err, backend.ErrTransient)
-	if n := abortAll(t, s, ""); n != 0 {
+	_, err := s.Stage(t.Context(), backendtest.Object("a", backendtest.Pattern(10_000)))
+	backendtest.WantKind(t, "Stage", err, backend.ErrTransient)
+	if n := backendtest.AbortAll(t, s, ""); n != 0 {
 		t.Errorf("%d uploads are left", n)
 	}
 }
@@ -244,10 +237,10 @@ func TestCommitOfForgottenUpload(t *testing.T) {
 	}))
 	t.Cleanup(yes.Close)
 	s := open(t, s3.Options{Bucket: "b", Endpoint: yes.URL})
-	st, err := s.Stage(t.Context(), object("a", []byte("ours")))
+	st, err := s.Stage(t.Context(), backendtest.Object("a", []byte("ours")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = st.Commit(t.Context())
-	says(t, "Commit", err, backend.ErrExist)
+	backendtest.Says(t, "Commit", err, backend.ErrExist)
 }

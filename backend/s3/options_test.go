@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/backendtest"
 	"github.com/sinkfs/sinkfs/backend/s3"
 )
 
@@ -53,10 +54,10 @@ func TestHeaders(t *testing.T) {
 		Bucket: "b", Endpoint: f.URL, SSE: "aws:kms", KMSKey: "key-1", StorageClass: "STANDARD_IA",
 		Tags: "team=logs&env=prod", RequesterPays: true,
 	})
-	if _, err := s.Stage(t.Context(), object("a", []byte("body"))); err != nil {
+	if _, err := s.Stage(t.Context(), backendtest.Object("a", []byte("body"))); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Put(t.Context(), object("b", []byte("123456789"))); err != nil {
+	if _, err := s.Put(t.Context(), backendtest.Object("b", []byte("123456789"))); err != nil {
 		t.Fatal(err)
 	}
 	for _, kind := range []string{http.MethodPut, "BEGIN"} {
@@ -79,7 +80,7 @@ func TestHeaders(t *testing.T) {
 		}
 	}
 	none := open(t, s3.Options{Bucket: "b", Endpoint: f.URL, NoChecksum: true})
-	if _, err := none.Put(t.Context(), object("d", []byte("body"))); err != nil {
+	if _, err := none.Put(t.Context(), backendtest.Object("d", []byte("body"))); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"X-Amz-Checksum-Crc32c", "X-Amz-Sdk-Checksum-Algorithm", "X-Amz-Trailer"} {
@@ -95,7 +96,7 @@ func TestCertificates(t *testing.T) {
 	server := httptest.NewTLSServer(f)
 	t.Cleanup(server.Close)
 	err := open(t, s3.Options{Bucket: "b", Endpoint: server.URL}).Check(t.Context())
-	says(t, "Check with an authority not known", err, backend.ErrTransient, "store.s3.ca_file")
+	backendtest.Says(t, "Check with an authority not known", err, backend.ErrTransient, "store.s3.ca_file")
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)

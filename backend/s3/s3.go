@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/backend/internal/objects"
@@ -71,7 +72,7 @@ type Store struct {
 	client  *awss3.Client
 	chain   *chain
 	log     *slog.Logger
-	buffers *objects.Buffers
+	uploads *objects.Uploads[types.CompletedPart]
 	lister  *objects.Lister
 
 	probing sync.Mutex
@@ -99,7 +100,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if s.client, s.chain, err = newClient(ctx, o); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.url(), err)
 	}
-	s.buffers = objects.NewBuffers(o.Memory, o.PartSize)
+	s.uploads = &objects.Uploads[types.CompletedPart]{
+		Calls: calls{s}, PartSize: o.PartSize, Buffers: objects.NewBuffers(o.Memory, o.PartSize), Sum: crc{}, Log: o.Log,
+	}
 	s.lister = &objects.Lister{Prefix: s.prefix, Read: s.listPage, Hidden: probeDir.Join(probeName)}
 	s.props = backend.Properties{
 		URL: s.url(), Identity: s.url(), CreateOnly: true, StageAbove: o.StageAbove,

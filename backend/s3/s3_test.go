@@ -2,8 +2,6 @@ package s3_test
 
 import (
 	"bytes"
-	"errors"
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -100,7 +98,7 @@ func target(s *s3.Store, url, bucket, prefix string) backendtest.Target {
 		},
 		Expire: func(t *testing.T) {
 			t.Helper()
-			if n := abortAll(t, s, "d/a"); n == 0 {
+			if n := backendtest.AbortAll(t, s, "d/a"); n == 0 {
 				t.Error("no upload of d/a is listed")
 			}
 		},
@@ -121,55 +119,9 @@ func TestServersEnforce(t *testing.T) {
 			if err != nil || len(out.Contents) != 0 {
 				t.Errorf("Check leaves %d objects, %v", len(out.Contents), err)
 			}
-			if n := abortAll(t, s, "_sinkfs/probe"); n != 0 {
+			if n := backendtest.AbortAll(t, s, "_sinkfs/probe"); n != 0 {
 				t.Errorf("Check leaves %d uploads", n)
 			}
 		}
 	})
-}
-
-func abortAll(t *testing.T, s *s3.Store, under backend.Key) (n int) {
-	t.Helper()
-	if err := s.Uploads(t.Context(), under, func(u backend.Upload) error {
-		n++
-		return s.AbortUpload(t.Context(), u)
-	}); err != nil {
-		t.Error(err)
-	}
-	return n
-}
-
-func object(k backend.Key, body []byte) backend.Object {
-	return backend.Object{
-		Key: k, Size: int64(len(body)), Meta: backend.Meta{"sinkfs-part": "7"}, Mode: 0o640,
-		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
-	}
-}
-
-func pattern(size int) []byte {
-	body := make([]byte, size)
-	for i := range body {
-		body[i] = byte(i*7 + i>>8*13 + i>>16*31)
-	}
-	return body
-}
-
-func wantBody(t *testing.T, s backend.Store, k backend.Key, want []byte) {
-	t.Helper()
-	r, err := s.Open(t.Context(), k, 0, -1)
-	if err != nil {
-		t.Errorf("Open(%q) = %v", k, err)
-		return
-	}
-	defer r.Close()
-	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("body of %q has %d bytes, %v; want %d, or others", k, len(got), err, len(want))
-	}
-}
-
-func wantKind(t *testing.T, what string, err, kind error) {
-	t.Helper()
-	if !errors.Is(err, kind) {
-		t.Errorf("%s = %v, want %v", what, err, kind)
-	}
 }

@@ -3,10 +3,8 @@ package s3
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"io"
-	"sync"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -16,128 +14,125 @@ import (
 	"github.com/sinkfs/sinkfs/backend/internal/objects"
 )
 
-// abandonTimeout bounds how long an upload that failed is tidied away.
-const abandonTimeout = 10 * time.Second
-
-// upload is a multipart upload that is being filled.
-type upload struct {
-	store *Store
-	o     backend.Object
-	id    string
-	part  int64 // size of each but the last
-	size  int64 // of what is sent
-	sum   uint32
-
-	mu    sync.Mutex
-	parts []types.CompletedPart // by number
-}
-
-// newUpload plans the upload of an object of at most its size.
-func (s *Store) newUpload(ctx context.Context, o backend.Object) (*upload, error) {
+// Stage uploads an object in parts, which nobody sees before the commit.
+func (s *Store) Stage(ctx context.Context, o backend.Object) (backend.Staged, error) {
 	if err := s.acceptable(ctx, o); err != nil {
 		return nil, err
 	}
-	part, err := objects.Plan(o, s.options.PartSize)
-	return &upload{store: s, o: o, part: part}, err
+	return s.uploads.Stage(ctx, o)
 }
 
-// Stage uploads an object in parts, which nobody sees before the commit.
-func (s *Store) Stage(ctx context.Context, o backend.Object) (backend.Staged, error) {
-	u, err := s.newUpload(ctx, o)
-	if err != nil {
+// Grow begins an upload with parts of the size that its limit asks for.
+func (s *Store) Grow(ctx context.Context, o backend.Object) (backend.Growing, error) {
+	if err := s.acceptable(ctx, o); err != nil {
 		return nil, err
 	}
-	src, err := objects.OpenSource(o)
-	if err != nil {
-		return nil, fmt.Errorf("stage %q: %w", string(o.Key), err)
-	}
-	defer src.Close()
-	if err := u.begin(ctx); err != nil {
-		return nil, err
-	}
-	if err := u.fill(ctx, o, src); err != nil {
-		u.abandon(ctx)
-		return nil, fmt.Errorf("stage %q: %w", string(o.Key), err)
-	}
-	return u.staged(), nil
+	return s.uploads.Grow(ctx, o)
 }
 
-// fill sends what follows the parts that are sent, the body of o.
-func (u *upload) fill(ctx context.Context, o backend.Object, src *objects.Source) error {
-	if o.Alive == nil {
-		o.Alive = func() {}
-	}
-	parts := &objects.Parts{Object: o, First: len(u.parts), Part: u.part, Buffers: u.store.buffers, Sum: crc{}, Send: u.send}
-	u.parts = append(u.parts, make([]types.CompletedPart, parts.Count())...)
-	sum, err := parts.Fill(ctx, src)
-	u.sum, u.size = combine(u.sum, uint32(sum), o.Size), u.size+o.Size
-	return err
-}
+// calls are the requests of uploads.
+type calls struct{ s *Store }
 
-// staged is the upload with all that was sent.
-func (u *upload) staged() *staged {
-	u.o.Size = u.size
-	return &staged{store: u.store, o: u.o, id: u.id, parts: u.parts, sum: u.sum}
-}
+var _ objects.Calls[types.CompletedPart] = calls{}
 
-func (u *upload) begin(ctx context.Context) error {
-	o := u.store.options
+// Begin implements objects.Calls.
+func (c calls) Begin(ctx context.Context, object backend.Object) (string, error) {
+	o := c.s.options
 	in := &awss3.CreateMultipartUploadInput{
-		Bucket: &o.Bucket, Key: aws.String(u.store.full(u.o.Key)), Metadata: objects.Metadata(u.o),
+		Bucket: &o.Bucket, Key: aws.String(c.s.full(object.Key)), Metadata: objects.Metadata(object),
 		StorageClass: types.StorageClass(o.StorageClass), Tagging: optional(o.Tags),
 		ServerSideEncryption: types.ServerSideEncryption(o.SSE), SSEKMSKeyId: optional(o.KMSKey),
-		RequestPayer: u.store.payer(),
+		RequestPayer: c.s.payer(),
 	}
 	if !o.NoChecksum {
 		in.ChecksumAlgorithm, in.ChecksumType = types.ChecksumAlgorithmCrc32c, types.ChecksumTypeFullObject
 	}
-	out, err := u.store.client.CreateMultipartUpload(ctx, in)
+	out, err := c.s.client.CreateMultipartUpload(ctx, in)
 	if err != nil {
-		return u.store.failure(ctx, fmt.Sprintf("begin the upload of %q", string(u.o.Key)), err)
+		return "", c.s.failure(ctx, fmt.Sprintf("begin the upload of %q", string(object.Key)), err)
 	}
-	u.id = aws.ToString(out.UploadId)
-	return nil
+	return aws.ToString(out.UploadId), nil
 }
 
-func (u *upload) send(ctx context.Context, number int, n int64, sum uint64, body io.Reader) error {
-	part, err := u.sendOnce(ctx, int32(number), n, uint32(sum), body)
-	if err != nil {
-		return err
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.parts[number-1] = part
-	return nil
-}
-
-func (u *upload) sendOnce(ctx context.Context, number int32, n int64, sum uint32, body io.Reader) (types.CompletedPart, error) {
-	o := u.store.options
+// Send implements objects.Calls: S3 refuses a part that is not as its
+// checksum says.
+func (c calls) Send(ctx context.Context, u backend.Upload, p objects.Part) (types.CompletedPart, error) {
+	o, number := c.s.options, int32(p.Number)
 	in := &awss3.UploadPartInput{
-		Bucket: &o.Bucket, Key: aws.String(u.store.full(u.o.Key)), UploadId: &u.id, PartNumber: &number,
-		Body: body, ContentLength: &n, RequestPayer: u.store.payer(),
+		Bucket: &o.Bucket, Key: aws.String(c.s.full(u.Key)), UploadId: &u.ID, PartNumber: &number,
+		Body: p.Body, ContentLength: &p.Size, RequestPayer: c.s.payer(),
 	}
 	part := types.CompletedPart{PartNumber: &number}
-	if n == 0 {
+	if p.Size == 0 {
 		in.Body = bytes.NewReader(nil)
 	}
 	if !o.NoChecksum {
-		in.ChecksumAlgorithm, in.ChecksumCRC32C = types.ChecksumAlgorithmCrc32c, wireSum(sum)
+		in.ChecksumAlgorithm, in.ChecksumCRC32C = types.ChecksumAlgorithmCrc32c, wireSum(uint32(p.Sum))
 		part.ChecksumCRC32C = in.ChecksumCRC32C
 	}
-	out, err := u.store.client.UploadPart(ctx, in)
+	out, err := c.s.client.UploadPart(ctx, in)
 	if err != nil {
-		return part, u.store.failure(ctx, fmt.Sprintf("part %d of %d", number, len(u.parts)), err)
+		return part, c.s.failure(ctx, fmt.Sprintf("part %d of %d", p.Number, p.Of), err)
 	}
 	part.ETag = out.ETag
 	return part, nil
 }
 
-// abandon gives up an upload that failed, even if the context has ended: its
-// bytes would stay in the store and cost.
-func (u *upload) abandon(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonTimeout)
-	defer cancel()
-	if err := u.store.AbortUpload(ctx, backend.Upload{Key: u.o.Key, ID: u.id}); err != nil {
-		u.store.logAbandoned(u.o.Key, u.id, err)
+// Complete implements objects.Calls. What S3 answers is believed only if it
+// is about our bytes: one family of servers says yes to an upload that it does
+// not know when any object has the key.
+func (c calls) Complete(ctx context.Context, u backend.Upload, f objects.Finished[types.CompletedPart]) (proved bool, err error) {
+	if err := c.s.lookBefore(ctx, u.Key); err != nil {
+		return false, err
 	}
+	out, err := c.s.client.CompleteMultipartUpload(ctx, c.s.completeInput(u, f))
+	if err != nil {
+		return false, c.refused(ctx, u, c.s.failure(ctx, fmt.Sprintf("commit %q", string(u.Key)), err))
+	}
+	got, told := readSum(out.ChecksumCRC32C)
+	return told && got == uint32(f.Sum) && !c.s.options.NoChecksum, nil
+}
+
+func (s *Store) completeInput(u backend.Upload, f objects.Finished[types.CompletedPart]) *awss3.CompleteMultipartUploadInput {
+	in := &awss3.CompleteMultipartUploadInput{
+		Bucket: &s.options.Bucket, Key: aws.String(s.full(u.Key)), UploadId: &u.ID, IfNoneMatch: aws.String("*"),
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: f.Parts}, RequestPayer: s.payer(),
+	}
+	if !s.options.NoChecksum {
+		in.ChecksumType, in.ChecksumCRC32C, in.MpuObjectSize = types.ChecksumTypeFullObject, wireSum(uint32(f.Sum)), &f.Object.Size
+	}
+	return in
+}
+
+// refused decides the answers after which the upload cannot be completed any
+// more.
+func (c calls) refused(ctx context.Context, u backend.Upload, err error) error {
+	if !errors.Is(err, errConflict) {
+		return err
+	}
+	err = c.s.conflict(ctx, u.Key, err)
+	if errors.Is(err, backend.ErrExist) {
+		return err
+	}
+	// S3 wants a new upload after it; nobody has the key.
+	if e := c.Abort(ctx, u); e != nil {
+		return e
+	}
+	return fmt.Errorf("commit %q: the store met another writer and wants the object sent again: %w", string(u.Key), backend.ErrGone)
+}
+
+// Abort implements objects.Calls.
+func (c calls) Abort(ctx context.Context, u backend.Upload) error { return c.s.AbortUpload(ctx, u) }
+
+// Look implements objects.Calls.
+func (c calls) Look(ctx context.Context, k backend.Key) (backend.Info, error) {
+	return c.s.head(ctx, k)
+}
+
+// Checksum implements objects.Calls.
+func (c calls) Checksum(sum uint64) string {
+	if c.s.options.NoChecksum {
+		return ""
+	}
+	return formatSum(uint32(sum))
 }

@@ -19,9 +19,9 @@ const (
 // partTries bounds how often a part is sent before the upload is given up.
 const partTries = 5
 
-// Plan is the size of an object's parts, and an error when no store of this
+// plan is the size of an object's parts, and an error when no store of this
 // kind could hold it.
-func Plan(o backend.Object, usual int64) (int64, error) {
+func plan(o backend.Object, usual int64) (int64, error) {
 	part := PartSize(o.Size, usual)
 	if part > MaxPart {
 		return 0, fmt.Errorf("stage %q: %d bytes are more than a store takes in one object, roll at a smaller size: %w",
@@ -30,23 +30,14 @@ func Plan(o backend.Object, usual int64) (int64, error) {
 	return part, nil
 }
 
-// Fits says whether a piece of n bytes may follow the size bytes that an
+// fits says whether a piece of n bytes may follow the size bytes that an
 // object has, which is to be of at most limit.
-func Fits(k backend.Key, size, n, part, limit int64) error {
+func fits(k backend.Key, size, n, part, limit int64) error {
 	switch {
 	case size%part != 0:
 		return fmt.Errorf("grow %q: the piece before this one was the last, it filled no part", string(k))
 	case n > limit-size:
 		return fmt.Errorf("grow %q: %d bytes are more than the %d announced", string(k), size+n, limit)
-	}
-	return nil
-}
-
-// Holds refuses to end an object that has no bytes: not every server
-// completes an upload of none.
-func Holds(k backend.Key, size int64) error {
-	if size == 0 {
-		return fmt.Errorf("grow %q: nothing was appended", string(k))
 	}
 	return nil
 }
