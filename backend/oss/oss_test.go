@@ -101,7 +101,7 @@ func TestVersionedStore(t *testing.T) {
 				if s.Properties().CreateOnly {
 					t.Error("the store overwrites, Properties say it does not")
 				}
-				if n := server.Versions(bucket); n != 0 {
+				if n := len(server.Versions(bucket)); n != 0 {
 					t.Errorf("the probe leaves %d versions", n)
 				}
 				return target(server, s, "p")

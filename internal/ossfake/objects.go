@@ -216,14 +216,25 @@ func (s *Server) Keys(bucket string) (keys []string) {
 	return keys
 }
 
-// Versions is how many states of all keys there are.
-func (s *Server) Versions(bucket string) (n int) {
+// Versions is how many states of each key there are, marks of what was
+// deleted included.
+func (s *Server) Versions(bucket string) map[string]int {
+	versions := map[string]int{}
 	s.set(func() {
-		for _, all := range s.buckets[bucket].objects {
-			n += len(all)
+		for key, all := range s.buckets[bucket].objects {
+			versions[key] = len(all)
 		}
 	})
-	return n
+	return versions
+}
+
+// Copy places an object again, with all that it was made with.
+func (s *Server) Copy(bucket, from, to string) {
+	s.set(func() {
+		b := s.buckets[bucket]
+		v, _ := b.current(from)
+		s.add(b, to, v)
+	})
 }
 
 func (b *bucket) keys() []string {
