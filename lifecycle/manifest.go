@@ -127,6 +127,7 @@ func (in *Instance) markDeleted(key string) error {
 		}
 	}
 	in.mu.Unlock()
+	noted := false
 	for _, id := range in.Checkpoints() {
 		m, err := in.Manifest(id)
 		if err != nil {
@@ -136,7 +137,7 @@ func (in *Instance) markDeleted(key string) error {
 		if i < 0 {
 			continue // or it had the name before another one, and was deleted then
 		}
-		m.Files[i].State = deleted
+		noted, m.Files[i].State = true, deleted
 		data, err := json.Marshal(m)
 		if err != nil {
 			return err
@@ -145,7 +146,11 @@ func (in *Instance) markDeleted(key string) error {
 			return err
 		}
 	}
-	return nil
+	if noted {
+		return nil
+	}
+	in.sweep() // it may be older than the manifests, in a journal that had no reason yet to forget it
+	return in.write(in.journal.Write)
 }
 
 // expireManifests drops what is past retention. in.mu is held.

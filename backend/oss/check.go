@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 
+	aliyun "github.com/aliyun/aliyun-oss-go-sdk/oss"
+
 	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/backend/internal/objects"
 )
@@ -81,6 +83,9 @@ func (s *Store) probe(ctx context.Context) error {
 		return nil
 	}
 	versions, refused, err := s.probePut(ctx)
+	if len(versions) > 0 && versions[0] != "" {
+		defer s.removeOld(ctx)
+	}
 	for _, v := range versions {
 		if e := s.remove(ctx, probeKey, v); e != nil && err == nil {
 			s.log.Info("the probe object stays, which does no harm", slog.String("key", s.full(probeKey)), slog.Any("error", e))
@@ -95,6 +100,21 @@ func (s *Store) probe(ctx context.Context) error {
 		s.warnOverwrites("it overwrote the probe object")
 	}
 	return nil
+}
+
+// removeOld removes probes that came to light beneath the newest version, those
+// of processes that died.
+func (s *Store) removeOld(ctx context.Context) {
+	for range probeTries {
+		header, err := s.call(ctx, "look for the probe", func(options []aliyun.Option) error {
+			_, err := s.bucket.GetObjectDetailedMeta(s.full(probeKey), options...)
+			return err
+		})
+		v := header.Get("X-Oss-Version-Id")
+		if err != nil || v == "" || s.remove(ctx, probeKey, v) != nil {
+			return
+		}
+	}
 }
 
 // probePut puts the probe until it is refused and returns the versions it

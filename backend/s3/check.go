@@ -98,11 +98,16 @@ func (s *Store) probe(ctx context.Context) error {
 type versions map[string]bool
 
 // removeProbe leaves no version of the probe behind, or, where the key may not
-// remove versions, a mark that it is gone. A probe that was there already has
-// no version that we know.
+// remove versions, a mark that it is gone.
 func (s *Store) removeProbe(ctx context.Context, made versions) error {
-	if len(made) == 0 {
-		made[""] = true
+	if len(made) == 0 { // it is that of a process that died
+		out, err := s.client.HeadObject(ctx, &awss3.HeadObjectInput{
+			Bucket: &s.options.Bucket, Key: aws.String(s.full(probeDir.Join(probeName))), RequestPayer: s.payer(),
+		})
+		if err != nil {
+			out = &awss3.HeadObjectOutput{} // then whatever is seen there
+		}
+		made[aws.ToString(out.VersionId)] = true
 	}
 	for v := range made {
 		err := s.remove(ctx, probeDir.Join(probeName), v)
