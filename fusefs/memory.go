@@ -20,6 +20,7 @@ const (
 	inodeSlots  = 1 << 17
 	keySlots    = 1 << 14
 	opSlots     = 1 << 12
+	lookSlots   = 1 << 10
 
 	maxKey = 1032
 
@@ -28,10 +29,11 @@ const (
 	inodesStart  = handlesStart + handleSlots*int(unsafe.Sizeof(handleSlot{}))
 	opsStart     = inodesStart + inodeSlots*int(unsafe.Sizeof(inodeSlot{}))
 	keysStart    = opsStart + opSlots*int(unsafe.Sizeof(opSlot{}))
+	looksStart   = keysStart + keySlots*int(unsafe.Sizeof(keySlot{}))
 
 	// MemorySize is how long Config.Memory must be. Only what is used is ever
 	// touched, so a sparse mapping stays small.
-	MemorySize = keysStart + keySlots*int(unsafe.Sizeof(keySlot{}))
+	MemorySize = looksStart + lookSlots*int(unsafe.Sizeof(keySlot{}))
 )
 
 type header struct {
@@ -43,7 +45,7 @@ type header struct {
 	nextOp      atomic.Uint32
 	// How many slots of each table were ever used: reading one that was not
 	// would give it a page.
-	handles, inodes, keys atomic.Uint32
+	handles, inodes, keys, looks atomic.Uint32
 }
 
 // handleSlot is one open file or directory. fh is generation<<32 | index.
@@ -95,6 +97,9 @@ type memory struct {
 	inodes  []inodeSlot
 	ops     []opSlot
 	keys    []keySlot
+	// The finished files looked up last, round and round: whoever found one is
+	// about to use it, and the kernel asks for a name a second time only once.
+	looks []keySlot
 }
 
 // newMemory lays the tables over b, or over private memory when b is nil. It
@@ -120,6 +125,7 @@ func newMemory(b []byte) (*memory, error) {
 		inodes:  unsafe.Slice((*inodeSlot)(unsafe.Add(base, inodesStart)), inodeSlots),
 		ops:     unsafe.Slice((*opSlot)(unsafe.Add(base, opsStart)), opSlots),
 		keys:    unsafe.Slice((*keySlot)(unsafe.Add(base, keysStart)), keySlots),
+		looks:   unsafe.Slice((*keySlot)(unsafe.Add(base, looksStart)), lookSlots),
 	}, nil
 }
 
@@ -131,7 +137,7 @@ func (m *memory) check() error {
 	case h.magic.Load() != memoryMagic:
 		return fmt.Errorf("the memory of the connection is empty, it cannot be taken over: mount anew")
 	case h.version != memoryVersion || h.size != uint32(MemorySize) ||
-		h.handles.Load() > handleSlots || h.inodes.Load() > inodeSlots || h.keys.Load() > keySlots:
+		h.handles.Load() > handleSlots || h.inodes.Load() > inodeSlots || h.keys.Load() > keySlots || h.looks.Load() > lookSlots:
 		return fmt.Errorf("the memory of the connection has version %d, this program knows %d: mount anew", h.version, memoryVersion)
 	}
 	return nil
@@ -153,11 +159,14 @@ func (m *memory) reset() {
 		for i := range h.keys.Load() {
 			m.keys[i].node.Store(0)
 		}
+		for i := range h.looks.Load() {
+			m.looks[i].node.Store(0)
+		}
 	}
 	for i := range m.ops {
 		m.ops[i].unique.Store(0)
 	}
-	for _, c := range []*atomic.Uint32{&h.passthrough, &h.nextOp, &h.handles, &h.inodes, &h.keys} {
+	for _, c := range []*atomic.Uint32{&h.passthrough, &h.nextOp, &h.handles, &h.inodes, &h.keys, &h.looks} {
 		c.Store(0)
 	}
 	h.version, h.size = memoryVersion, uint32(MemorySize)
@@ -210,6 +219,7 @@ func (s *inodeSlot) noted(unique uint64) (size int64, ok bool) {
 }
 
 func (s *keySlot) set(node uint64, key string, dir bool) {
+	s.node.Store(0)
 	s.ino.Store(0)
 	s.len, s.dir = uint32(copy(s.key[:], key)), 0
 	if dir {

@@ -18,6 +18,7 @@ type storeNode struct {
 	pinned bool      // from an earlier worker: how many lookups is not known
 	info   *backend.Info
 	ref    uint32 // of directories: the next worker must know their key too
+	look   uint32 // of files: slot + 1 of the latest lookup, if it has not been used anew
 	ino    uint64 // of directories: the spool directory that it got since
 }
 
@@ -41,6 +42,7 @@ type nodeTable struct {
 	keyFree []uint32
 	adopted bool
 	parting []parting // forgotten, oldest first
+	look    uint32    // the next of the memory's looks
 }
 
 type parting struct {
@@ -70,8 +72,24 @@ func (t *nodeTable) seen(key string, info backend.Info) (id uint64) {
 	if !info.Dir {
 		info.Meta = nil
 		n.info = &info
+		t.remember(id, n)
 	}
 	return id
+}
+
+// remember notes a file for the next worker.
+func (t *nodeTable) remember(id uint64, n *storeNode) {
+	looks := t.mem.looks
+	if n.look != 0 && looks[n.look-1].node.Load() == id || len(n.key) > maxKey {
+		return
+	}
+	i := t.look
+	t.look = (i + 1) % uint32(len(looks))
+	if mark := &t.mem.header.looks; mark.Load() <= i {
+		mark.Store(i + 1)
+	}
+	looks[i].set(id, n.key, false)
+	n.look = i + 1
 }
 
 // get is what the kernel means by a store node id; ok is false for one that
@@ -213,11 +231,17 @@ func (t *nodeTable) drop(ref uint32) {
 }
 
 // adopt knows the directories again that an earlier worker named to the
-// kernel. held are the references of open handles.
+// kernel, and the files that it named last. held are the references of open handles.
 func (t *nodeTable) adopt(held map[uint32]bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.adopted = true
+	for i := range t.mem.header.looks.Load() {
+		s := &t.mem.looks[i]
+		if id := s.node.Load(); id != 0 {
+			t.byID[id] = &storeNode{key: s.text(), look: i + 1}
+		}
+	}
 	for i := range t.mem.header.keys.Load() {
 		s, ref := &t.mem.keys[i], i+1
 		id := s.node.Load()

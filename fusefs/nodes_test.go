@@ -1,6 +1,7 @@
 package fusefs
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -39,5 +40,37 @@ func TestForgetAfterATakeOver(t *testing.T) {
 				t.Errorf("looked up again: node %x, known %v, want %x", again, known, id)
 			}
 		})
+	}
+}
+
+// TestFilesLookedUpLastSurviveTheWorker: a program that has found a name opens
+// it, whoever answers.
+func TestFilesLookedUpLastSurviveTheWorker(t *testing.T) {
+	mem, err := newMemory(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem.reset()
+	var before, after nodeTable
+	before.init(mem)
+	ids := make([]uint64, lookSlots+10)
+	look := func(i int) {
+		key := fmt.Sprintf("a/part-%d", i)
+		ids[i] = before.seen(key, backend.Info{Key: backend.Key(key)})
+	}
+	for i := range ids {
+		look(i)
+		look(i / 2) // the same one again takes no place of another
+	}
+	after.init(mem)
+	after.adopt(nil)
+	for i := len(ids) / 2; i < len(ids); i++ {
+		n, known := after.get(ids[i])
+		if want := fmt.Sprintf("a/part-%d", i); !known || n.key != want {
+			t.Errorf("node %x: known %v as %q, want %q", ids[i], known, n.key, want)
+		}
+	}
+	if n := len(after.byID); n != lookSlots {
+		t.Errorf("%d nodes are known, want %d", n, lookSlots)
 	}
 }
