@@ -88,20 +88,7 @@ func (o *openFile) writeAt(data []byte, off int64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	done := 0
-	for done < len(data) {
-		n, err := syscall.Pwrite(fd, data[done:], off+int64(done))
-		switch {
-		case err == syscall.EINTR:
-		case err != nil:
-			return done, err
-		case n == 0:
-			return done, syscall.EIO
-		default:
-			done += n
-		}
-	}
-	return done, nil
+	return writeAll(data, func(rest []byte, done int) (int, error) { return syscall.Pwrite(fd, rest, off+int64(done)) })
 }
 
 // appendTo appends to a stream. An O_APPEND write (by the flags of the WRITE)
@@ -131,7 +118,7 @@ func (h *handle) appendTo(in *fuse.WriteIn, data []byte) (int, error) {
 		}
 		o.slot.note(unique, size)
 	}
-	n, err := appendAll(fd, data[done:])
+	n, err := writeAll(data[done:], func(rest []byte, _ int) (int, error) { return syscall.Write(fd, rest) })
 	done += n
 	if done > 0 {
 		h.slot.pos.Store(off + int64(done))
@@ -156,10 +143,11 @@ func sizeOf(fd int) (int64, error) {
 	return st.Size, nil
 }
 
-func appendAll(fd int, data []byte) (int, error) {
+// writeAll writes until all is written or the first error.
+func writeAll(data []byte, write func(rest []byte, done int) (int, error)) (int, error) {
 	done := 0
 	for done < len(data) {
-		n, err := syscall.Write(fd, data[done:])
+		n, err := write(data[done:], done)
 		switch {
 		case err == syscall.EINTR:
 		case err != nil:

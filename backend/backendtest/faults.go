@@ -2,11 +2,13 @@ package backendtest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/internal/faultproxy"
@@ -224,4 +226,35 @@ func (f *faulty) delete(t *testing.T, k backend.Key) {
 	f.set()
 	_, err := f.s.Stat(t.Context(), k)
 	WantKind(t, "Stat", err, backend.ErrNotExist)
+}
+
+// Silent holds each call to its context, at a store that has the object there
+// and does not answer any more.
+func Silent(t *testing.T, s backend.Store, there backend.Key) {
+	t.Helper()
+	for name, call := range map[string]func(context.Context) error{
+		"Check": s.Check,
+		"Put": func(ctx context.Context) error {
+			_, err := s.Put(ctx, Object("a", Pattern(5<<20)))
+			return err
+		},
+		"Stage": func(ctx context.Context) error {
+			_, err := s.Stage(ctx, Object("a", Pattern(5<<20)))
+			return err
+		},
+		"Stat": func(ctx context.Context) error { _, err := s.Stat(ctx, there); return err },
+		"Open": func(ctx context.Context) error { _, err := s.Open(ctx, there, 0, -1); return err },
+		"List": func(ctx context.Context) error {
+			return s.List(ctx, "", "", func(string, backend.Info) error { return nil })
+		},
+		"Delete": func(ctx context.Context) error { return s.Delete(ctx, there) },
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		start := time.Now()
+		err := call(ctx)
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 5*time.Second {
+			t.Errorf("%s = %v after %v", name, err, time.Since(start))
+		}
+		cancel()
+	}
 }

@@ -2,7 +2,6 @@ package s3_test
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -178,31 +177,7 @@ func TestCancel(t *testing.T) {
 	silent := make(chan struct{})
 	defer close(silent)
 	f.refuse = func(http.ResponseWriter, *http.Request) bool { <-silent; return true }
-	for name, call := range map[string]func(context.Context) error{
-		"Check": s.Check,
-		"Put": func(ctx context.Context) error {
-			_, err := s.Put(ctx, backendtest.Object("a", backendtest.Pattern(5<<20)))
-			return err
-		},
-		"Stage": func(ctx context.Context) error {
-			_, err := s.Stage(ctx, backendtest.Object("a", backendtest.Pattern(5<<20)))
-			return err
-		},
-		"Stat": func(ctx context.Context) error { _, err := s.Stat(ctx, "there"); return err },
-		"Open": func(ctx context.Context) error { _, err := s.Open(ctx, "there", 0, -1); return err },
-		"List": func(ctx context.Context) error {
-			return s.List(ctx, "", "", func(string, backend.Info) error { return nil })
-		},
-		"Delete": func(ctx context.Context) error { return s.Delete(ctx, "there") },
-	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		start := time.Now()
-		err := call(ctx)
-		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 5*time.Second {
-			t.Errorf("%s = %v after %v", name, err, time.Since(start))
-		}
-		cancel()
-	}
+	backendtest.Silent(t, s, "there")
 }
 
 // TestStageGivesUp leaves no upload behind when the parts do not get there.

@@ -104,7 +104,8 @@ func setFromOption(flags *pflag.FlagSet, option string) error {
 		for _, o := range optionFlags {
 			known = append(known, strings.ReplaceAll(o, "-", "_")+"=")
 		}
-		return usagef("-o %s is not an option known here, the nearest is %q", option, nearest(name, known))
+		near, _ := config.Nearest(name, known)
+		return usagef("-o %s is not an option known here, the nearest is %q", option, near)
 	}
 	if flags.Lookup(flag) == nil { // the worker, about the supervisor's
 		return nil
@@ -116,38 +117,6 @@ func setFromOption(flags *pflag.FlagSet, option string) error {
 		return usagef("-o %s: %w", option, err)
 	}
 	return nil
-}
-
-// nearest is the word with the fewest letters changed.
-func nearest(word string, known []string) string {
-	best, least := "", len(word)+20
-	for _, k := range known {
-		if d := changes(word, strings.TrimSuffix(k, "=")); d < least {
-			best, least = k, d
-		}
-	}
-	return best
-}
-
-// changes counts the letters to add, remove or change between a and b.
-func changes(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		last := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := last
-			if a[i] != b[j] {
-				cost++
-			}
-			last = row[j+1]
-			row[j+1] = min(cost, row[j]+1, last+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // settings are flags, arguments and configuration together.

@@ -73,7 +73,7 @@ func setScalar(v reflect.Value, f reflect.StructField, text string) error {
 // those of t.
 func unknownKey(key string, t reflect.Type) string {
 	text := fmt.Sprintf("key %q is not known", key)
-	if near, d := nearest(key, keysOf(t)); d <= max(2, len(key)/3) {
+	if near, d := Nearest(key, keysOf(t)); d <= max(2, len(key)/3) {
 		return fmt.Sprintf("%s, the nearest is %q", text, near)
 	}
 	all := everyKey(reflect.TypeFor[Config](), "")
@@ -85,8 +85,8 @@ func unknownKey(key string, t reflect.Type) string {
 	return fmt.Sprintf("%s, valid here are %s", text, strings.Join(keysOf(t), ", "))
 }
 
-// nearest is the word that takes the fewest edits, and how many.
-func nearest(word string, words []string) (best string, distance int) {
+// Nearest is the word that takes the fewest edits, and how many.
+func Nearest(word string, words []string) (best string, distance int) {
 	distance = len(word) + 100
 	for _, w := range words {
 		if d := edits(strings.ToLower(word), w); d < distance {
