@@ -130,6 +130,9 @@ func TestObjects(t *testing.T) {
 	put(t, s, "events/old", "old", meta(1, 1, 0))
 	put(t, s, "events/old-again", "old", meta(1, 1, 0))
 	put(t, s, "events/no-sink", "no sink", noSink)
+	ofFiles := meta(3, 0, 1)
+	ofFiles["sinkfs-sink"] = "files"
+	put(t, s, "files/old.csv", "a file", ofFiles)
 	put(t, s, "events/above-n", "above", meta(99, 50, 0))
 	put(t, s, "events/above-part", "above", meta(100, 49, 0))
 	put(t, s, "events/other", "other", other)
@@ -164,6 +167,7 @@ func TestObjects(t *testing.T) {
 		problem(object(audit.Mismatch, "events/replaced", 8)),
 		problem(object(audit.Mismatch, "events/shorter", 7)),
 		problem(object(audit.Orphan, "events/too-early", 9)),
+		object(audit.Finished, "files/old.csv", 6),
 		object(audit.Foreign, "foreign", 7),
 	)
 }

@@ -199,7 +199,9 @@ func (a *audit) retired(i backend.Info, l label) (Kind, string) {
 	if next := a.known.counters[partIDs]; l.part >= next {
 		return Orphan, fmt.Sprintf("%v: this journal has given out part numbers below %d only, it is older than the object", l, next)
 	}
-	if next, ok := a.known.counters[l.sink]; l.sinkKnown && (!ok || l.n >= next) {
+	// A file takes a number only where its name is taken: most have none, and
+	// their sink no counter.
+	if next := a.known.counters[l.sink]; l.sinkKnown && l.n > 0 && l.n >= next {
 		return Orphan, fmt.Sprintf("%v: this journal has named files of the sink below %d only, it is older than the object", l, next)
 	}
 	a.seen[l.part] = i.Key
