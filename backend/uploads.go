@@ -5,6 +5,11 @@ import (
 	"time"
 )
 
+// Probe is the key of the object by which a driver learns how its store
+// behaves: no List tells of it, and it is removed again. An upload that is
+// found there holds nothing of anybody's: it may be aborted at any time.
+const Probe Key = "_sinkfs/probe"
+
 // Upload is something staged in a store, as the store lists it: by whichever
 // process, alive or dead, of whichever host.
 type Upload struct {

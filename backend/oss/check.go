@@ -14,10 +14,8 @@ import (
 	"github.com/sinkfs/sinkfs/backend/internal/objects"
 )
 
-// The probe object. List does not show it, and no mount does what begins with
-// an underscore there.
 const (
-	probeKey  = backend.Key("_sinkfs/probe")
+	// probeText is what the probe object says to who finds it.
 	probeText = "sinkfs makes this object to learn whether the store keeps objects from being overwritten. It may be removed.\n"
 	// probeTries is how often an overwritten probe is believed to be the
 	// work of another host that removed its own in between.
@@ -43,7 +41,10 @@ func (s *Store) Check(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("write below %s: %w", s.url(), err)
 	}
-	return s.abort(ctx, backend.Upload{Key: probeKey, ID: id})
+	if err := s.abort(ctx, backend.Upload{Key: backend.Probe, ID: id}); !errors.Is(err, backend.ErrGone) {
+		return err
+	}
+	return nil // somebody tidied up
 }
 
 // createOnly says whether the store can be left to refuse what exists. While
@@ -71,7 +72,7 @@ func (s *Store) warnOverwrites(why string) {
 }
 
 func probeObject() backend.Object {
-	return backend.Object{Key: probeKey, Size: int64(len(probeText)), Mode: 0o444}
+	return backend.Object{Key: backend.Probe, Size: int64(len(probeText)), Mode: 0o444}
 }
 
 // probe finds out, by an object of its own, whether the store refuses to
@@ -87,8 +88,8 @@ func (s *Store) probe(ctx context.Context) error {
 		defer s.removeOld(ctx)
 	}
 	for _, v := range versions {
-		if e := s.remove(ctx, probeKey, v); e != nil && err == nil {
-			s.log.Info("the probe object stays, which does no harm", slog.String("key", s.full(probeKey)), slog.Any("error", e))
+		if e := s.removeProbe(ctx, v); e != nil && err == nil {
+			s.log.Info("the probe object stays, which does no harm", slog.String("key", s.full(backend.Probe)), slog.Any("error", e))
 		}
 	}
 	switch {
@@ -107,14 +108,20 @@ func (s *Store) probe(ctx context.Context) error {
 func (s *Store) removeOld(ctx context.Context) {
 	for range probeTries {
 		header, err := s.call(ctx, "look for the probe", func(options []aliyun.Option) error {
-			_, err := s.bucket.GetObjectDetailedMeta(s.full(probeKey), options...)
+			_, err := s.bucket.GetObjectDetailedMeta(s.full(backend.Probe), options...)
 			return err
 		})
 		v := header.Get("X-Oss-Version-Id")
-		if err != nil || v == "" || s.remove(ctx, probeKey, v) != nil {
+		if err != nil || v == "" || s.remove(ctx, backend.Probe, v) != nil {
 			return
 		}
 	}
+}
+
+func (s *Store) removeProbe(ctx context.Context, version string) error {
+	ctx, cancel := objects.Tidy(ctx)
+	defer cancel()
+	return s.remove(ctx, backend.Probe, version)
 }
 
 // probePut puts the probe until it is refused and returns the versions it

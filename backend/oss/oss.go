@@ -105,7 +105,7 @@ func Open(_ context.Context, o Options) (*Store, error) {
 	s.uploads = &objects.Uploads[aliyun.UploadPart]{
 		Calls: calls{s}, PartSize: o.PartSize, Buffers: objects.NewBuffers(o.Memory, o.PartSize), Sum: crc{}, Log: o.Log,
 	}
-	s.lister = &objects.Lister{Prefix: s.prefix, Read: s.listPage, Hidden: probeKey}
+	s.lister = &objects.Lister{Prefix: s.prefix, Read: s.listPage, Hidden: backend.Probe}
 	s.props = backend.Properties{
 		URL: s.url(), Identity: s.url(), CreateOnly: true, StageAbove: o.StageAbove,
 		MaxKey: maxKey - len(s.prefix), Parallel: min(defaultParallel, o.Connections), Grows: true,

@@ -3,6 +3,7 @@ package oss_test
 import (
 	"errors"
 	"log/slog"
+	"net/http"
 	"testing"
 
 	"github.com/sinkfs/sinkfs/backend"
@@ -225,5 +226,28 @@ func TestUploads(t *testing.T) {
 	enough := errors.New("enough")
 	if err := other.Uploads(t.Context(), "", func(backend.Upload) error { return enough }); !errors.Is(err, enough) {
 		t.Errorf("Uploads = %v, want the caller's error", err)
+	}
+}
+
+// TestCheckTidiedUp has somebody abort the upload that a check begins, as gc
+// does with those that were left behind.
+func TestCheckTidiedUp(t *testing.T) {
+	setEnviron(t)
+	server := ossfake.New(t, bucket)
+	s := open(t, server, oss.Options{})
+	if err := s.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	aborts := 0
+	server.SetRefuse(func(w http.ResponseWriter, r *http.Request) bool {
+		abort := r.Method == http.MethodDelete && r.URL.Query().Has("uploadId")
+		if abort {
+			aborts++
+			ossfake.Refuse(w, r, http.StatusNotFound, "NoSuchUpload")
+		}
+		return abort
+	})
+	if err := s.Check(t.Context()); err != nil || aborts == 0 {
+		t.Errorf("Check = %v, %d uploads aborted", err, aborts)
 	}
 }

@@ -15,11 +15,8 @@ import (
 	"github.com/sinkfs/sinkfs/backend/internal/objects"
 )
 
-// The probe object. List does not show it, and no mount does what begins with
-// an underscore there.
 const (
-	probeDir  = backend.Key("_sinkfs")
-	probeName = "probe"
+	// probeText is what the probe object says to who finds it.
 	probeText = "sinkfs makes this object to learn whether the store keeps objects from being overwritten. It may be removed.\n"
 	// probeTries is how often an overwritten probe is believed to be the
 	// work of another host that removed its own in between.
@@ -62,7 +59,7 @@ func (s *Store) createOnly(ctx context.Context) bool {
 }
 
 func probeObject() backend.Object {
-	return backend.Object{Key: probeDir.Join(probeName), Size: int64(len(probeText)), Mode: 0o444}
+	return backend.Object{Key: backend.Probe, Size: int64(len(probeText)), Mode: 0o444}
 }
 
 // probe finds out, by an object of its own, whether the store refuses to
@@ -79,7 +76,7 @@ func (s *Store) probe(ctx context.Context) error {
 		refused, err = s.probeUpload(ctx, made)
 	}
 	if e := s.removeProbe(ctx, made); e != nil && err == nil {
-		s.log.Info("the probe object stays, which does no harm", slog.String("key", s.full(probeDir.Join(probeName))), slog.Any("error", e))
+		s.log.Info("the probe object stays, which does no harm", slog.String("key", s.full(backend.Probe)), slog.Any("error", e))
 	}
 	switch {
 	case err != nil:
@@ -100,9 +97,11 @@ type versions map[string]bool
 // removeProbe leaves no version of the probe behind, or, where the key may not
 // remove versions, a mark that it is gone.
 func (s *Store) removeProbe(ctx context.Context, made versions) error {
+	ctx, cancel := objects.Tidy(ctx)
+	defer cancel()
 	if len(made) == 0 { // it is that of a process that died
 		out, err := s.client.HeadObject(ctx, &awss3.HeadObjectInput{
-			Bucket: &s.options.Bucket, Key: aws.String(s.full(probeDir.Join(probeName))), RequestPayer: s.payer(),
+			Bucket: &s.options.Bucket, Key: aws.String(s.full(backend.Probe)), RequestPayer: s.payer(),
 		})
 		if err != nil {
 			out = &awss3.HeadObjectOutput{} // then whatever is seen there
@@ -110,9 +109,9 @@ func (s *Store) removeProbe(ctx context.Context, made versions) error {
 		made[aws.ToString(out.VersionId)] = true
 	}
 	for v := range made {
-		err := s.remove(ctx, probeDir.Join(probeName), v)
+		err := s.remove(ctx, backend.Probe, v)
 		if v != "" && errors.Is(err, backend.ErrPermission) {
-			err = s.remove(ctx, probeDir.Join(probeName), "")
+			err = s.remove(ctx, backend.Probe, "")
 		}
 		if err != nil {
 			return err
@@ -121,6 +120,7 @@ func (s *Store) removeProbe(ctx context.Context, made versions) error {
 	return nil
 }
 
+// probePut puts the probe until it is refused.
 func (s *Store) probePut(ctx context.Context, made versions) (refused bool, err error) {
 	o := probeObject()
 	for range probeTries + 1 {
@@ -138,19 +138,22 @@ func (s *Store) probePut(ctx context.Context, made versions) (refused bool, err 
 	return false, nil
 }
 
+// probeUpload does the same with uploads. One that is gone was tidied up by
+// somebody, which says nothing.
 func (s *Store) probeUpload(ctx context.Context, made versions) (refused bool, err error) {
 	for range probeTries {
-		version, err := s.probeUploadOnce(ctx)
+		var version string
+		version, err = s.probeUploadOnce(ctx)
 		switch {
 		case err == nil:
 			made[version] = true
 		case errors.Is(err, backend.ErrExist), errors.Is(err, errConflict):
 			return true, nil
-		default:
+		case !errors.Is(err, backend.ErrGone):
 			return false, err
 		}
 	}
-	return false, nil
+	return false, err
 }
 
 // probeUploadOnce publishes the probe by an upload and returns its version.

@@ -2,6 +2,7 @@ package s3_test
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -183,5 +184,32 @@ func TestListRequests(t *testing.T) {
 	}
 	if names != n+1 || requests > n/f.pages+5 {
 		t.Errorf("%d names in %d requests", names, requests)
+	}
+}
+
+// TestProbeTidiedUp has somebody abort the upload of the probe, as gc does
+// with those that were left behind.
+func TestProbeTidiedUp(t *testing.T) {
+	setEnviron(t)
+	f := newFake(t)
+	s := open(t, s3.Options{Bucket: "b", Endpoint: f.URL})
+	parts := 0
+	f.refuse = func(w http.ResponseWriter, r *http.Request) bool { // it overwrites nothing
+		q := r.URL.Query()
+		switch {
+		case r.Method == http.MethodPut && q.Has("partNumber"):
+			if parts++; parts > 1 {
+				return false
+			}
+			fakeError(w, http.StatusNotFound, "NoSuchUpload")
+		case r.Method == http.MethodPut, r.Method == http.MethodPost && q.Has("uploadId"):
+			fakeError(w, http.StatusPreconditionFailed, "PreconditionFailed")
+		default:
+			return false
+		}
+		return true
+	}
+	if err := s.Check(t.Context()); err != nil || parts != 2 || !s.Properties().CreateOnly {
+		t.Errorf("Check = %v, %d parts sent, CreateOnly: %v", err, parts, s.Properties().CreateOnly)
 	}
 }

@@ -103,7 +103,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.uploads = &objects.Uploads[types.CompletedPart]{
 		Calls: calls{s}, PartSize: o.PartSize, Buffers: objects.NewBuffers(o.Memory, o.PartSize), Sum: crc{}, Log: o.Log,
 	}
-	s.lister = &objects.Lister{Prefix: s.prefix, Read: s.listPage, Hidden: probeDir.Join(probeName)}
+	s.lister = &objects.Lister{Prefix: s.prefix, Read: s.listPage, Hidden: backend.Probe}
 	s.props = backend.Properties{
 		URL: s.url(), Identity: s.url(), CreateOnly: true, StageAbove: o.StageAbove,
 		MaxKey: min(maxKey-len(s.prefix), maxKey-1), Parallel: min(defaultParallel, o.Connections), Grows: true,

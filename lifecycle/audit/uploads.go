@@ -43,7 +43,7 @@ func (a *audit) uploads(ctx context.Context) error {
 // listUploads asks for all uploads, and for those of each key that something
 // was staged at: some stores tell only what is asked for by its key.
 func (a *audit) listUploads(ctx context.Context, lister backend.UploadLister) ([]backend.Upload, error) {
-	keys := append([]backend.Key{""}, a.staged...)
+	keys := append([]backend.Key{"", backend.Probe}, a.staged...)
 	for _, p := range a.known.parts {
 		if p.Bytes > a.in.Store.Properties().StageAbove {
 			keys = append(keys, backend.Key(p.Key))
@@ -74,6 +74,10 @@ func (a *audit) listUploads(ctx context.Context, lister backend.UploadLister) ([
 // that is yet to be finished has its key: nobody will ever complete it.
 func explainUpload(ctx context.Context, s backend.Store, known *index, u backend.Upload) (Row, error) {
 	r := Row{Area: Uploads, Path: string(u.Key), Upload: u.ID, Kind: Foreign}
+	if u.Key == backend.Probe {
+		r.Kind, r.Explanation = Abandoned, "sinkfs tried here what the store can do, and was killed"
+		return r, nil
+	}
 	if known.uid == "" {
 		r.Explanation = "no journal at hand says whose it is"
 		return r, nil

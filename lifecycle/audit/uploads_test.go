@@ -42,8 +42,9 @@ func TestUploads(t *testing.T) {
 	s := &shelf{Store: mem.New(mem.Options{}), open: []backend.Upload{
 		up("events/part-1111-10", "finished"), up("events/part-1111-11", "waiting"), up("events/part-1111-11", "waiting too"),
 		up("events/part-"+uid+"-7", "given up"), up("dumps/theirs.gz", "of others"), up("dumps/ours.gz", "retired"), up("events/part-2222-1", "of another host"),
+		up(backend.Probe, "probe"),
 	}}
-	s.byKey = s.open[:1]
+	s.byKey = []backend.Upload{s.open[0], s.open[7]}
 	finished := part(10, 10, put(t, s, "events/part-1111-10", "a", meta(10, 10, 0)), journal.Finished)
 	waiting := part(11, 11, backend.Info{Key: "events/part-1111-11", Size: 5}, journal.Committing)
 	put(t, s, "dumps/ours.gz", "x", meta(2, 2, 0))
@@ -60,6 +61,7 @@ func TestUploads(t *testing.T) {
 	if d := cmp.Diff(map[string]audit.Kind{
 		"finished": audit.Abandoned, "waiting": audit.Pending, "waiting too": audit.Pending, "given up": audit.Abandoned,
 		"of others": audit.Foreign, "retired": audit.Abandoned, "of another host": audit.Foreign,
+		"probe": audit.Abandoned,
 	}, got); d != "" || report.Problems != 0 {
 		t.Errorf("%d problems, uploads (-want +got)\n%s", report.Problems, d)
 	}

@@ -12,8 +12,14 @@ import (
 	"github.com/sinkfs/sinkfs/backend"
 )
 
-// abandonTimeout bounds how long an upload that failed is tidied away.
-const abandonTimeout = 10 * time.Second
+// tidyTimeout bounds how long is spent on what no caller waits for.
+const tidyTimeout = 10 * time.Second
+
+// Tidy is a context for taking away what would stay in the store and cost,
+// even if ctx has ended.
+func Tidy(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), tidyTimeout)
+}
 
 // Calls are the requests of multipart uploads as one kind of store speaks
 // them. P is what it has to be told again of each part at the end.
@@ -142,7 +148,7 @@ func (u *upload[P]) staged() *staged[P] {
 // Abandon gives up an upload that failed, even if the context has ended: its
 // bytes would stay in the store and cost.
 func (u *Uploads[P]) Abandon(ctx context.Context, failed backend.Upload) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonTimeout)
+	ctx, cancel := Tidy(ctx)
 	defer cancel()
 	if err := u.Calls.Abort(ctx, failed); err != nil {
 		u.Log.Warn("an upload that failed could not be aborted, gc will find it",
