@@ -3,7 +3,6 @@ package stores
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -152,48 +151,6 @@ func TestFaultsOSS(t *testing.T) {
 	}
 	if n := count(got, "file "); n != lines {
 		t.Errorf("%d files are published, want %d once each", n, lines)
-	}
-	collectOSS(t, server, m)
-}
-
-// TestKillWorkerOSS kills the worker many times, at any instant of a checkpoint
-// with parts of both kinds: every line is there once, and uploads of dead
-// workers are all that is left over.
-func TestKillWorkerOSS(t *testing.T) {
-	server, _, m := mountOSS(t)
-	server.SetLatency(2 * time.Millisecond)
-	const small, large = 200, 180_000 // lines of 100 bytes: the large ones are staged
-	f, err := os.OpenFile(m.Path("app.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	want := 0
-	for round := range kills {
-		lines := small
-		if round%(kills/10) == 0 {
-			lines = large
-		}
-		var text bytes.Buffer
-		for i := range lines {
-			fmt.Fprintf(&text, "round %02d line %06d %081d\n", round, i, i)
-		}
-		if _, err := f.Write(text.Bytes()); err != nil {
-			t.Fatalf("a writer noticed: %v", err)
-		}
-		want += lines
-		killWhile(t, m, rand.N(time.Duration(150+lines/300)*time.Millisecond), func() { sinkfstest.Run(t, "checkpoint", m.Point) })
-	}
-	m.Publish()
-	got := recordsOSS(server)
-	wrong := 0
-	for _, n := range got {
-		if n != 1 {
-			wrong++
-		}
-	}
-	if len(got) != want || wrong > 0 {
-		t.Errorf("%d lines are published, want %d; %d not once", len(got), want, wrong)
 	}
 	collectOSS(t, server, m)
 }

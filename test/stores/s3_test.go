@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,8 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/sinkfs/sinkfs/internal/sinkfstest"
 	"github.com/sinkfs/sinkfs/internal/testserver"
@@ -25,11 +23,10 @@ import (
 
 const bucket = "logs"
 
-// store is a running server with a bucket, and a client of it that knows
-// nothing of sinkfs.
+// store is a running server with a bucket, which another client looks into.
 type store struct {
 	*testserver.Server
-	client *awss3.Client
+	bucket *testserver.Bucket
 }
 
 func each(t *testing.T, test func(t *testing.T, s store)) {
@@ -38,14 +35,7 @@ func each(t *testing.T, test func(t *testing.T, s store)) {
 		t.Setenv(k, v)
 	}
 	testserver.Each(t, func(t *testing.T, server *testserver.Server) {
-		s := store{server, awss3.New(awss3.Options{
-			BaseEndpoint: &server.URL, UsePathStyle: true, Region: testserver.Region,
-			Credentials: server,
-		})}
-		if _, err := s.client.CreateBucket(t.Context(), &awss3.CreateBucketInput{Bucket: aws.String(bucket)}); err != nil {
-			t.Fatal(err)
-		}
-		test(t, s)
+		test(t, store{server, server.NewBucket(t, bucket)})
 	})
 }
 
@@ -69,24 +59,12 @@ func configAt(t *testing.T, url string) []string {
 func (s store) objects(t *testing.T, prefix string) map[string][]byte {
 	t.Helper()
 	all := map[string][]byte{}
-	pages := awss3.NewListObjectsV2Paginator(s.client, &awss3.ListObjectsV2Input{Bucket: aws.String(bucket), Prefix: &prefix})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, o := range page.Contents {
-			out, err := s.client.GetObject(t.Context(), &awss3.GetObjectInput{Bucket: aws.String(bucket), Key: o.Key})
-			if err != nil {
-				t.Fatal(err)
-			}
-			body, err := io.ReadAll(out.Body)
-			_ = out.Body.Close() // it was read
-			if err != nil {
-				t.Fatal(err)
-			}
-			all[strings.TrimPrefix(*o.Key, prefix)] = body
-		}
+	if err := s.bucket.List(t.Context(), prefix, func(o types.Object) error {
+		body, err := s.bucket.Read(t.Context(), *o.Key)
+		all[strings.TrimPrefix(*o.Key, prefix)] = body
+		return err
+	}); err != nil {
+		t.Fatal(err)
 	}
 	return all
 }
@@ -95,17 +73,13 @@ func (s store) objects(t *testing.T, prefix string) map[string][]byte {
 func (s store) keys(t *testing.T, end string) map[string]bool {
 	t.Helper()
 	keys := map[string]bool{}
-	pages := awss3.NewListObjectsV2Paginator(s.client, &awss3.ListObjectsV2Input{Bucket: aws.String(bucket)})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(t.Context())
-		if err != nil {
-			t.Fatal(err)
+	if err := s.bucket.List(t.Context(), "", func(o types.Object) error {
+		if strings.HasSuffix(*o.Key, end) {
+			keys[*o.Key] = true
 		}
-		for _, o := range page.Contents {
-			if strings.HasSuffix(*o.Key, end) {
-				keys[*o.Key] = true
-			}
-		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
 	if len(keys) != 1 {
 		t.Errorf("%d objects end in %s, want 1", len(keys), end)
@@ -204,43 +178,6 @@ func workers(t *testing.T, m *sinkfstest.Mount) []int {
 	return pids
 }
 
-// TestKillWorker kills the worker while it stages and commits: every line is
-// there once, and uploads of dead workers are all that is left over.
-func TestKillWorker(t *testing.T) {
-	each(t, func(t *testing.T, s store) {
-		m := sinkfstest.At(t, "s3://"+bucket+"/prod")
-		m.Start(s.config(t)...)
-		const kills, lines = 12, 300_000 // of 60 bytes: each part is staged, and the first are no longer in the journal
-		f, err := os.OpenFile(m.Path("app.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		for round := range kills {
-			var text bytes.Buffer
-			for i := range lines {
-				fmt.Fprintf(&text, "round %d line %06d %040d\n", round, i, i)
-			}
-			if _, err := f.Write(text.Bytes()); err != nil {
-				t.Fatalf("a writer noticed: %v", err)
-			}
-			killWhile(t, m, time.Duration(round)*40*time.Millisecond, func() { sinkfstest.Run(t, "checkpoint", m.Point) })
-		}
-		m.Publish()
-		got := s.records(t, "prod/")
-		wrong := 0
-		for _, n := range got {
-			if n != 1 {
-				wrong++
-			}
-		}
-		if len(got) != kills*lines || wrong > 0 {
-			t.Errorf("%d lines are published, want %d; %d not once", len(got), kills*lines, wrong)
-		}
-		s.collect(t, m)
-	})
-}
-
 // collect has fsck explain everything and gc remove what dead workers left.
 func (s store) collect(t *testing.T, m *sinkfstest.Mount) {
 	t.Helper()
@@ -255,15 +192,12 @@ func (s store) collect(t *testing.T, m *sinkfstest.Mount) {
 	}
 }
 
-// uploads counts those at the keys of objects: MinIO tells of no others.
-func (s store) uploads(t *testing.T) (n int) {
+// uploads counts those that were begun and have no end.
+func (s store) uploads(t *testing.T) int {
 	t.Helper()
-	for key := range s.objects(t, "") {
-		out, err := s.client.ListMultipartUploads(t.Context(), &awss3.ListMultipartUploadsInput{Bucket: aws.String(bucket), Prefix: &key})
-		if err != nil {
-			t.Fatal(err)
-		}
-		n += len(out.Uploads)
+	n, err := s.bucket.Uploads(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
 	return n
 }

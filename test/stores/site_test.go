@@ -2,7 +2,6 @@ package stores
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/sinkfs/sinkfs/internal/ossfake"
 	"github.com/sinkfs/sinkfs/internal/sinkfstest"
@@ -104,27 +104,18 @@ func (s3Site) Mount(url string) (target, config string) {
 
 func (s s3Site) Keys(t *testing.T, prefix string) (keys []string) {
 	t.Helper()
-	pages := awss3.NewListObjectsV2Paginator(s.client, &awss3.ListObjectsV2Input{Bucket: aws.String(bucket), Prefix: &prefix})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, o := range page.Contents {
-			keys = append(keys, strings.TrimPrefix(*o.Key, prefix))
-		}
+	if err := s.bucket.List(t.Context(), prefix, func(o types.Object) error {
+		keys = append(keys, strings.TrimPrefix(*o.Key, prefix))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
 	return keys
 }
 
 func (s s3Site) Get(t *testing.T, key string) []byte {
 	t.Helper()
-	out, err := s.client.GetObject(t.Context(), &awss3.GetObjectInput{Bucket: aws.String(bucket), Key: &key})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Body.Close()
-	body, err := io.ReadAll(out.Body)
+	body, err := s.bucket.Read(t.Context(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +124,7 @@ func (s s3Site) Get(t *testing.T, key string) []byte {
 
 func (s s3Site) Put(t *testing.T, key string, body []byte) {
 	t.Helper()
-	if _, err := s.client.PutObject(t.Context(), &awss3.PutObjectInput{
+	if _, err := s.bucket.Client.PutObject(t.Context(), &awss3.PutObjectInput{
 		Bucket: aws.String(bucket), Key: &key, Body: strings.NewReader(string(body)),
 	}); err != nil {
 		t.Fatal(err)

@@ -37,7 +37,7 @@ func withVersions(t *testing.T, test func(t *testing.T, s versioned)) {
 			if on.Kind.Name != testserver.MinIO.Name {
 				return // versitygw keeps none on a plain directory
 			}
-			if _, err := on.client.PutBucketVersioning(t.Context(), &awss3.PutBucketVersioningInput{
+			if _, err := on.bucket.Client.PutBucketVersioning(t.Context(), &awss3.PutBucketVersioningInput{
 				Bucket: aws.String(bucket), VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled},
 			}); err != nil {
 				t.Fatal(err)
@@ -55,7 +55,7 @@ func (s versioned) versions(t *testing.T) map[string]int {
 		return s.site.(ossSite).Versions(bucket) //nolint:errcheck,forcetypeassert // there are two kinds
 	}
 	found := map[string]int{}
-	pages := awss3.NewListObjectVersionsPaginator(on.client, &awss3.ListObjectVersionsInput{Bucket: aws.String(bucket)})
+	pages := awss3.NewListObjectVersionsPaginator(on.bucket.Client, &awss3.ListObjectVersionsInput{Bucket: aws.String(bucket)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(t.Context())
 		if err != nil {
@@ -79,7 +79,7 @@ func (s versioned) duplicate(t *testing.T, from, to string) {
 		s.site.(ossSite).Copy(bucket, from, to) //nolint:errcheck,forcetypeassert // there are two kinds
 		return
 	}
-	if _, err := on.client.CopyObject(t.Context(), &awss3.CopyObjectInput{
+	if _, err := on.bucket.Client.CopyObject(t.Context(), &awss3.CopyObjectInput{
 		Bucket: aws.String(bucket), CopySource: aws.String(bucket + "/" + from), Key: &to,
 	}); err != nil {
 		t.Fatal(err)

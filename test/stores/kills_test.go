@@ -1,6 +1,0 @@
-//go:build !faults
-
-package stores
-
-// kills is how often TestKillWorkerOSS kills.
-const kills = 50
