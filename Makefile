@@ -32,8 +32,8 @@ race: setup ## run all tests under the race detector
 mount-test: setup ## run the tests that mount, also on one processor
 	go test -count=1 -cpu=2,1 ./fusefs/... ./cmd/... ./test/programs
 
-crash: setup ## kill it at every fault point and 1,000 random instants, cut its power 40 times, its stores for 60 s
-	go test -count=1 -timeout 2h -v ./test/crash -args -crash.kills 1000 -crash.cuts 40 -crash.hits 3
+crash: setup ## kill it at every fault point and 1,600 random instants, cut its power 40 times, its stores for 60 s
+	go test -count=1 -timeout 2h -v ./test/crash -args -crash.kills 1000 -crash.stores 200 -crash.cuts 40 -crash.hits 3
 	go test -count=1 -timeout 1h -v -run 'TestOutage$$' ./test/stores -args -stores.away 60s
 
 fuzz: ## look for new inputs that break the parsers, 30 s each

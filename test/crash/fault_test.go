@@ -27,8 +27,8 @@ func TestFaultPoints(t *testing.T) {
 			t.Parallel()
 			for k := range given.hits {
 				n := nth(p, k)
-				t.Run(fmt.Sprint("kill@", n), func(t *testing.T) { injure(t, binary, p, "kill", n, tolerance{}) })
-				t.Run(fmt.Sprint("error@", n), func(t *testing.T) { injure(t, binary, p, "error", n, errorAt(p)) })
+				t.Run(fmt.Sprint("kill@", n), func(t *testing.T) { injure(t, binary, p, "kill", n, tolerance{}, local()) })
+				t.Run(fmt.Sprint("error@", n), func(t *testing.T) { injure(t, binary, p, "error", n, errorAt(p), local()) })
 			}
 		})
 	}
@@ -61,15 +61,15 @@ func errorAt(p fault.Point) tolerance {
 
 // injure has everyone write until the fault has happened, and a little
 // longer; then it drains the mount and compares.
-func injure(t *testing.T, binary string, p fault.Point, action string, n int, may tolerance) {
+func injure(t *testing.T, binary string, p fault.Point, action string, hit int, may tolerance, at place) {
 	dir := t.TempDir()
-	l := lab(t, binary, dir)
+	l := lab(t, binary, dir, at)
 	once := filepath.Join(dir, "once")
-	l.Env = []string{fmt.Sprintf("%s=%s=%s@%d", fault.Env, p, action, n), fault.OnceEnv + "=" + once}
+	l.Env = append(l.Env, fmt.Sprintf("%s=%s=%s@%d", fault.Env, p, action, hit), fault.OnceEnv+"="+once)
 	happened := func() bool { _, err := os.Lstat(once); return err == nil }
 
 	limit := yardstick(t.Context(), binary)
-	o, err := lane(t.Context(), l, harness.Few(l), func(ctx context.Context) error {
+	n := lane{place: at, may: may, disturb: func(ctx context.Context, l *harness.Lab) error {
 		ctx, cancel := context.WithTimeout(ctx, hitWithin)
 		defer cancel()
 		if p == fault.HandoverAdopted {
@@ -78,7 +78,11 @@ func injure(t *testing.T, binary string, p fault.Point, action string, n int, ma
 			}
 		}
 		return harness.Await(ctx, "fault at "+string(p), happened)
-	}, may.calls > 1)
+	}}
+	o, err := n.run(t.Context(), l, harness.Few(l))
+	if err == nil {
+		err = errors.Join(o.audit(t.Context(), l), o.tidy(t.Context(), l))
+	}
 	t.Log(o)
 	if err != nil {
 		t.Error(err)

@@ -51,50 +51,80 @@ func yardstick(ctx context.Context, binary string) (limit func() time.Duration) 
 // patience is how long one mount may take: one that hangs must not hang the
 // test, whose processes could not even be killed.
 func patience() time.Duration {
-	return 4*time.Minute + time.Duration(given.kills)*2*time.Second
+	return 4*time.Minute + time.Duration(max(given.kills, given.each))*2*time.Second
 }
 
 // TestKillLoopWorker kills only workers: no program may see an error, nor
 // wait long.
 func TestKillLoopWorker(t *testing.T) {
-	lanes(t, 3, given.kills*2/5, killWorkers, tolerance{})
+	kills := killWorkers(given.kills * 2 / 5 / 3)
+	lanes(t, kills.at(local()), kills.at(local()), kills.at(local()))
 }
 
 // TestKillLoopSupervisor kills supervisors, workers, and both: programs may
 // see errors, but what was acknowledged is published, once.
 func TestKillLoopSupervisor(t *testing.T) {
-	lanes(t, 3, given.kills*3/5, killAll, tolerance{calls: 1 << 30, checkpoints: true, wait: true})
+	kills := killAll(given.kills * 3 / 5 / 3)
+	lanes(t, kills.at(local()), kills.at(local()), kills.at(local()))
 }
 
-// killFunc kills what it likes until it has killed that often.
-type killFunc func(ctx context.Context, l *harness.Lab, kills int) error
+// TestKillLoopStores does both at each kind of object store.
+func TestKillLoopStores(t *testing.T) {
+	for _, kind := range storeKinds() {
+		t.Run(kind, func(t *testing.T) {
+			p := store(t, kind)
+			lanes(t, killWorkers(given.each*2/5).at(p("workers")), killAll(given.each*3/5).at(p("all")))
+		})
+	}
+}
 
-// lanes shares kills between mounts that run at the same time: a supervisor
-// gives up when too many workers die young, so one mount alone is killed
-// slowly.
-func lanes(t *testing.T, count, kills int, kill killFunc, may tolerance) {
+// lane is a mount at a place, and what is done to it.
+type lane struct {
+	place
+	name    string
+	disturb func(ctx context.Context, l *harness.Lab) error
+	may     tolerance
+	args    []string
+}
+
+// at is the lane at another place.
+func (n lane) at(p place) lane {
+	n.place = p
+	return n
+}
+
+// lanes are run at the same time: one mount alone is killed slowly, for a
+// worker has to live a while.
+func lanes(t *testing.T, all ...lane) {
 	t.Helper()
 	binary := harness.Binary(t, "")
 	var group errgroup.Group
 	limit := yardstick(t.Context(), binary)
-	results := make([]*outcome, count)
-	for i := range count {
-		l := lab(t, binary, t.TempDir())
-		if may.calls > 0 {
-			l.Args = append(l.Args, "--protect-mountpoint")
-		}
-		share := (kills + count - 1) / count
+	labs, results := make([]*harness.Lab, len(all)), make([]*outcome, len(all))
+	for i, n := range all {
+		l := lab(t, binary, t.TempDir(), n.place)
+		l.Args = append(l.Args, n.args...)
+		labs[i] = l
 		group.Go(func() error {
-			r, err := lane(t.Context(), l, harness.Everyone(l), func(ctx context.Context) error { return kill(ctx, l, share) }, may.calls > 1)
+			r, err := n.run(t.Context(), l, harness.Everyone(l))
 			results[i] = r
 			return err
 		})
 	}
 	err := group.Wait()
-	may.longest = limit()
-	for i, r := range results {
-		t.Logf("mount %d: %v", i, r)
-		r.check(t, may)
+	slowest := limit()
+	for i, l := range labs { // MinIO cannot tell the uploads of two buckets apart
+		if err == nil {
+			err = results[i].audit(t.Context(), l)
+		}
+	}
+	for i, n := range all {
+		if err == nil {
+			err = results[i].tidy(t.Context(), labs[i])
+		}
+		t.Logf("%s: %v", n.name, results[i])
+		n.may.longest = slowest
+		results[i].check(t, n.may)
 	}
 	if err != nil {
 		t.Error(err)
@@ -114,12 +144,13 @@ type outcome struct {
 	harness.Summary
 	wrong       []string
 	looks       int
+	uploads     int // that the dead left behind, before gc
 	checkpoints int
 	declined    []string // checkpoints that failed
 }
 
 func (o *outcome) String() string {
-	return fmt.Sprintf("%v; %d checkpoints asked for, %d failed; %d looks", o.Summary, o.checkpoints, len(o.declined), o.looks)
+	return fmt.Sprintf("%v; %d checkpoints asked for, %d failed; %d looks; %d uploads for gc", o.Summary, o.checkpoints, len(o.declined), o.looks, o.uploads)
 }
 
 func (o *outcome) check(t *testing.T, may tolerance) {
@@ -138,26 +169,26 @@ func (o *outcome) check(t *testing.T, may tolerance) {
 	}
 }
 
-// lane mounts, has everyone write while disturb does its worst, then drains
-// the mount and compares.
-func lane(ctx context.Context, l *harness.Lab, writers []harness.Writer, disturb func(context.Context) error, mayFail bool) (*outcome, error) {
+// run mounts, has everyone write while disturb does its worst, then drains the
+// mount and compares.
+func (n lane) run(ctx context.Context, l *harness.Lab, writers []harness.Writer) (*outcome, error) {
 	o := &outcome{}
 	ctx, cancel := context.WithTimeout(ctx, patience())
 	defer cancel()
 	defer l.AbortAfter(ctx)()
-	crew, err := begin(ctx, l, writers)
+	crew, err := begin(ctx, l, n.staff(l, writers))
 	if err != nil {
 		return o, err
 	}
 	w := harness.NewWatcher(l)
-	w.MountMayFail = mayFail
+	w.MountMayFail = n.may.calls > 1
 	watching, stop := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	group.Go(func() { w.Run(watching) })
 	group.Go(func() { o.checkpoints, o.declined = crew.Inquire(watching, w) })
 	err = crew.Wrote(ctx, 1)
 	if err == nil {
-		err = disturb(ctx)
+		err = n.disturb(ctx, l)
 	}
 	if err == nil {
 		err = crew.Wrote(ctx, 5)
@@ -215,6 +246,34 @@ func (o *outcome) finish(ctx context.Context, l *harness.Lab, crew *harness.Crew
 	return errors.Join(err, beneath(l, o))
 }
 
+// audit has fsck explain everything that is there, and gc remove what nobody
+// will ever complete.
+func (o *outcome) audit(ctx context.Context, l *harness.Lab) error {
+	var err error
+	if o.uploads, err = l.Shelf().Uploads(ctx); err != nil {
+		return err
+	}
+	for _, args := range [][]string{{"fsck", "--bodies"}, {"gc", "--delete"}, {"fsck"}} {
+		code, output, err := l.Audit(ctx, args...)
+		if err != nil {
+			return err
+		}
+		if code != 0 {
+			o.wrong = append(o.wrong, fmt.Sprintf("%s ended with %d: %.2000s", args[0], code, output))
+		}
+	}
+	return nil
+}
+
+// tidy finds what gc should have removed.
+func (o *outcome) tidy(ctx context.Context, l *harness.Lab) error {
+	left, err := l.Shelf().Uploads(ctx)
+	if left > 0 {
+		o.wrong = append(o.wrong, fmt.Sprintf("%d uploads are left behind gc", left))
+	}
+	return err
+}
+
 // beneath looks for what landed below the mount while it was not there.
 func beneath(l *harness.Lab, o *outcome) error {
 	entries, err := os.ReadDir(l.Mount)
@@ -227,49 +286,53 @@ func beneath(l *harness.Lab, o *outcome) error {
 	return err
 }
 
-// killWorkers kills in bursts of what a supervisor bears, then lets a worker
-// grow old.
-func killWorkers(ctx context.Context, l *harness.Lab, kills int) error {
-	const burst, youth = 4, 10 * time.Second
-	last := 0
-	for i := range kills {
-		if i%burst == 0 && i > 0 {
-			if _, err := l.NextWorker(ctx, last); err != nil {
-				return err
+// killWorkers kills workers of every age. A supervisor gives up when many in a
+// row are killed before they serve, so now and then one gets so far, and older.
+func killWorkers(kills int) lane {
+	return lane{name: fmt.Sprintf("%d kills of workers", kills), disturb: func(ctx context.Context, l *harness.Lab) error {
+		last := 0
+		for i := range kills {
+			if i%4 == 3 {
+				if err := l.Answer(); err != nil {
+					return err
+				}
+				harness.Pass(ctx, rand.N(4*time.Second))
 			}
-			harness.Pass(ctx, youth)
-		}
-		harness.Pass(ctx, rand.N(1200*time.Millisecond))
-		var err error
-		if last, err = l.KillWorker(ctx, last); err != nil {
-			return err
-		}
-	}
-	_, err := l.NextWorker(ctx, last)
-	return err
-}
-
-// killAll kills one or the other or both, and mounts again after each death
-// of a supervisor.
-func killAll(ctx context.Context, l *harness.Lab, kills int) error {
-	last, inARow := 0, 0
-	for range kills {
-		harness.Pass(ctx, rand.N(1000*time.Millisecond))
-		if inARow < 3 && rand.N(2) == 0 {
-			inARow++
+			harness.Pass(ctx, rand.N(1200*time.Millisecond))
 			var err error
 			if last, err = l.KillWorker(ctx, last); err != nil {
 				return err
 			}
-			continue
 		}
-		inARow = 0
-		if err := l.KillSupervisor(rand.N(2) == 0); err != nil {
-			return err
+		_, err := l.NextWorker(ctx, last)
+		return err
+	}}
+}
+
+// killAll kills workers, supervisors or both, and mounts again after each
+// death of a supervisor.
+func killAll(kills int) lane {
+	may := tolerance{calls: 1 << 30, checkpoints: true, wait: true}
+	return lane{name: fmt.Sprintf("%d kills of anything", kills), may: may, args: []string{"--protect-mountpoint"}, disturb: func(ctx context.Context, l *harness.Lab) error {
+		last, inARow := 0, 0
+		for range kills {
+			harness.Pass(ctx, rand.N(1000*time.Millisecond))
+			if inARow < 3 && rand.N(2) == 0 {
+				inARow++
+				var err error
+				if last, err = l.KillWorker(ctx, last); err != nil {
+					return err
+				}
+				continue
+			}
+			inARow = 0
+			if err := l.KillSupervisor(rand.N(2) == 0); err != nil {
+				return err
+			}
+			if err := l.Start(ctx); err != nil {
+				return err
+			}
 		}
-		if err := l.Start(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+		return nil
+	}}
 }

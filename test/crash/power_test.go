@@ -24,7 +24,7 @@ func TestPowerCut(t *testing.T) {
 
 func cuts(t *testing.T, binary string, kind testfs.Kind, count int) {
 	disk := testfs.NewPowerCut(t, kind, 512)
-	l := lab(t, binary, t.TempDir())
+	l := lab(t, binary, t.TempDir(), local())
 	l.State, l.Target = filepath.Join(disk.Dir(), "state"), filepath.Join(disk.Dir(), "target")
 	ctx, cancel := context.WithTimeout(t.Context(), patience())
 	defer cancel()
@@ -84,7 +84,7 @@ func synced(l *harness.Lab) []harness.Writer {
 // returns how many records had been acknowledged.
 func afterCut(t *testing.T, binary, dir string, acked []harness.Claim, seen map[string]harness.Object) (records int) {
 	t.Helper()
-	l := lab(t, binary, t.TempDir())
+	l := lab(t, binary, t.TempDir(), local())
 	l.State, l.Target = filepath.Join(dir, "state"), filepath.Join(dir, "target")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

@@ -22,8 +22,9 @@ type Lab struct {
 	Store  Shelf
 	Mount  string
 	Notes  string   // directory for what writers note
+	Config string   // file
 	Args   []string // more flags of mount
-	Env    []string // more environment of mount
+	Env    []string // more environment of the program
 
 	logs  string
 	runs  int
@@ -135,11 +136,21 @@ func (l *Lab) Logs() string {
 	return b.String()
 }
 
+// place are the flags that name configuration and state.
+func (l *Lab) place() []string {
+	args := []string{"--state-dir", l.State}
+	if l.Config != "" {
+		args = append(args, "--config", l.Config)
+	}
+	return args
+}
+
 // Start mounts and waits until the mount answers. An error says that the
 // program ended before.
 func (l *Lab) Start(ctx context.Context) error {
 	l.runs++
-	args := append(append([]string{"mount", "--state-dir", l.State}, l.Args...), l.Target, l.Mount)
+	args := append(append([]string{"mount"}, l.place()...), l.Args...)
+	args = append(args, l.Target, l.Mount)
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), l.Binary, args...)
 	cmd.Env = append(os.Environ(), l.Env...)
 	log, err := os.Create(l.logOf(l.runs))
@@ -186,29 +197,42 @@ func (p *process) says(text string) bool {
 // Alive says whether the supervisor runs.
 func (l *Lab) Alive() bool { return l.owner != nil && !l.owner.ended() }
 
+// run runs a command of the program until it ends.
+func (l *Lab) run(ctx context.Context, args ...string) (code int, output string, err error) {
+	cmd := exec.CommandContext(ctx, l.Binary, args...)
+	cmd.Env = append(os.Environ(), l.Env...)
+	out, err := cmd.CombinedOutput()
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		return exit.ExitCode(), string(out), nil
+	}
+	return 0, string(out), err
+}
+
+// Audit runs fsck or gc with those flags on the target of a mount that has
+// ended.
+func (l *Lab) Audit(ctx context.Context, args ...string) (code int, output string, err error) {
+	return l.run(ctx, append(append(args, l.place()...), l.Target)...)
+}
+
 // Umount ends the mount with a last checkpoint and returns its exit code.
 func (l *Lab) Umount(ctx context.Context) (code int, output string, err error) {
-	out, err := exec.CommandContext(ctx, l.Binary, "umount", l.Mount).CombinedOutput()
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit):
-		code = exit.ExitCode()
-	case err != nil:
-		return 0, string(out), err
+	code, out, err := l.run(ctx, "umount", l.Mount)
+	if err != nil {
+		return 0, out, err
 	}
 	if l.owner == nil {
-		return code, string(out), nil
+		return code, out, nil
 	}
 	select {
 	case <-l.owner.done:
 	case <-ctx.Done():
-		return code, string(out), fmt.Errorf("mount does not end after umount: %w\n%s", ErrLate, l.Log())
+		return code, out, fmt.Errorf("mount does not end after umount: %w\n%s", ErrLate, l.Log())
 	}
 	if got := l.owner.cmd.ProcessState.ExitCode(); got != code {
-		return code, string(out), fmt.Errorf("umount returned %d, mount %d", code, got)
+		return code, out, fmt.Errorf("umount returned %d, mount %d", code, got)
 	}
 	l.owner = nil
-	return code, string(out), nil
+	return code, out, nil
 }
 
 // Checkpoint asks for a checkpoint as a shell does, and waits.
@@ -219,4 +243,10 @@ func (l *Lab) Checkpoint() error {
 	}
 	_, err = f.WriteString("now\n")
 	return errors.Join(err, f.Close())
+}
+
+// Answer returns once a worker serves: it asks what only a worker can answer.
+func (l *Lab) Answer() error {
+	_, err := os.ReadFile(filepath.Join(l.Mount, ".sinkfs", "status"))
+	return err
 }

@@ -14,6 +14,9 @@ import (
 // file of a writer of Files.
 var finished = regexp.MustCompile(`^(part-[0-9a-f]{16}-[0-9]+|[a-z0-9-]+-[0-9]+\.csv)$`)
 
+// reserved is where the program tries what a store can do. No mount shows it.
+const reserved = "_sinkfs/"
+
 // Unfinished says whether a name is none of a finished file.
 func Unfinished(key string) bool { return !finished.MatchString(path.Base(key)) }
 
