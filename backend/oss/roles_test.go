@@ -2,15 +2,9 @@ package oss_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -112,7 +106,7 @@ func checkInstance(ctx context.Context, o oss.Options) error {
 // checkPod has STS take the token of a pod, and the keys of a user who may
 // assume a role.
 func checkPod(ctx context.Context, o oss.Options, dir string) error {
-	certificate, err := certify(filepath.Join(dir, "ca.pem"))
+	certificate, err := ossfake.Certify(filepath.Join(dir, "ca.pem"), "sts.aliyuncs.com", "sts.cn-test.aliyuncs.com")
 	if err != nil {
 		return err
 	}
@@ -158,24 +152,6 @@ func sts(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fmt.Fprintf(w, `{"Credentials":{`+roleKeys+`}}`, expiration())
-}
-
-// certify makes a certificate for STS that the file makes known.
-func certify(file string) (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		DNSNames: []string{"sts.aliyuncs.com", "sts.cn-test.aliyuncs.com"},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key},
-		os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600)
 }
 
 func check(ctx context.Context, what string, o oss.Options) error {

@@ -62,6 +62,7 @@ type Server struct {
 	stop    func() // nil of one that is only a handler, or stopped
 	mu      sync.Mutex
 	keys    map[string]Key
+	region  string
 	only    Signature // "" takes both
 	buckets map[string]*bucket
 	domains map[string]string // CNAME: host to bucket
@@ -126,7 +127,7 @@ func (s *Server) Stop() {
 func Make(buckets ...string) *Server {
 	s := &Server{
 		keys: map[string]Key{AccessKey: {Secret: SecretKey}}, buckets: map[string]*bucket{}, domains: map[string]string{},
-		minPart: 100 << 10, pages: 1000,
+		minPart: 100 << 10, pages: 1000, region: Region,
 	}
 	for _, name := range buckets {
 		s.MakeBucket(name)
@@ -169,6 +170,9 @@ func (s *Server) SetKey(id string, k Key) {
 		}
 	})
 }
+
+// SetRegion has it be one of another region than Region.
+func (s *Server) SetRegion(name string) { s.set(func() { s.region = name }) }
 
 // SetSignature has the server take only this version.
 func (s *Server) SetSignature(only Signature) { s.set(func() { s.only = only }) }

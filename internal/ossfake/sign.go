@@ -56,8 +56,8 @@ func (s *Server) authenticateV4(c *call, text, bucket, key string) *failure {
 	if len(scope) != 5 || scope[3] != "oss" || scope[4] != "aliyun_v4_request" {
 		return &failure{http.StatusBadRequest, "InvalidArgument", "The Credential of the Authorization header is invalid.", "0002-00000205"}
 	}
-	if scope[2] != Region {
-		return &failure{http.StatusBadRequest, "InvalidArgument", "Invalid signing region in Authorization header. Expected: " + Region + ".", "0002-00000216"}
+	if scope[2] != s.region {
+		return &failure{http.StatusBadRequest, "InvalidArgument", "Invalid signing region in Authorization header. Expected: " + s.region + ".", "0002-00000216"}
 	}
 	if payload := c.r.Header.Get("X-Oss-Content-Sha256"); payload != "UNSIGNED-PAYLOAD" {
 		return &failure{http.StatusBadRequest, "InvalidArgument", "x-oss-content-sha256 must be UNSIGNED-PAYLOAD.", "0002-00000219"}

@@ -2,6 +2,7 @@ package stores
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -16,6 +17,13 @@ type options struct {
 var given options
 
 func TestMain(m *testing.M) {
+	if played, err := play(); played {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	flag.DurationVar(&given.away, "stores.away", 10*time.Second, "how long the store is away in TestOutage")
 	flag.Parse()
 	os.Exit(m.Run())
