@@ -1,6 +1,7 @@
 package fusefs
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 
@@ -149,7 +150,7 @@ func writeAll(data []byte, write func(rest []byte, done int) (int, error)) (int,
 	for done < len(data) {
 		n, err := write(data[done:], done)
 		switch {
-		case err == syscall.EINTR:
+		case errors.Is(err, syscall.EINTR):
 		case err != nil:
 			return done, err
 		case n == 0:
