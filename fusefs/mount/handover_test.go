@@ -270,6 +270,23 @@ func TestGivesUpAfterYoungDeaths(t *testing.T) {
 	}
 }
 
+// A worker that is killed from outside is no worker that does not get better,
+// even when it comes to nothing.
+func TestNeverGivesUpAfterKills(t *testing.T) {
+	p := newPlan(t)
+	p.YoungAge, p.YoungMax = time.Hour, 3
+	k := p.mounted(t)
+	set(t, p, "killed")
+	if err := syscall.Kill(k.worker(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	k.await("more deaths than would end it", func() bool { return k.says("in_a_row=6") })
+	unset(t, p, "killed")
+	k.more(1)
+	k.signal(syscall.SIGTERM)
+	k.wantCode(0)
+}
+
 // A worker that says why it cannot start waits for somebody to mend it, as do
 // the programs that write.
 func TestWaitsForWhatCanBeMended(t *testing.T) {

@@ -234,6 +234,8 @@ func serveRaw(p plan, w *mount.Worker) error {
 	switch {
 	case p.has("crash"):
 		return errors.New("told to crash")
+	case p.has("killed"):
+		return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case p.has("fail"):
 		return w.Fail(6, "state is damaged")
 	case w.Gone:

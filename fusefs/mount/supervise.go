@@ -43,7 +43,7 @@ type supervisor struct {
 	probing  bool
 	remount  bool    // the next worker gets a new connection
 	young    int     // workers in a row that died young by themselves
-	quick    int     // workers in a row that served and were killed young
+	quick    int     // workers in a row that were killed young
 	leaving  *result // what it will be once the worker is dead
 	result   *result
 
@@ -250,9 +250,9 @@ func (s *supervisor) finish(code int, err error, clean bool) {
 	s.result = &result{code: code, err: err}
 }
 
-// killedDelay is the longest wait after a worker that served and was killed
-// from outside: that says nothing against the next one. It is there for the
-// kernel that kills for want of memory, again and again.
+// killedDelay is the longest wait after a worker that was killed from outside:
+// that says nothing against the next one, and is no reason to give up. It is
+// there for the kernel that kills for want of memory, again and again.
 const killedDelay = 200 * time.Millisecond
 
 // countDeath counts and says how long to wait.
@@ -260,8 +260,10 @@ func (s *supervisor) countDeath(c *child) time.Duration {
 	if time.Since(c.started) >= s.o.YoungAge {
 		s.young, s.quick = 0, 0
 	}
-	if c.killed && c.served {
-		s.young = 0
+	if c.killed {
+		if c.served {
+			s.young = 0
+		}
 		s.quick++
 		return min(delay(s.quick), killedDelay)
 	}
