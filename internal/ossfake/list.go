@@ -78,7 +78,12 @@ func (s *Server) list(c *call, b *bucket) *failure {
 		Name: b.name, Prefix: code(prefix), StartAfter: code(q.Get("start-after")), Delimiter: code(delimiter), EncodingType: q.Get("encoding-type"), MaxKeys: limit,
 	}
 	last := ""
-	for _, key := range b.keys() {
+	keys := b.keys()
+	first, _ := slices.BinarySearch(keys, max(prefix, after))
+	for _, key := range keys[first:] {
+		if !strings.HasPrefix(key, prefix) {
+			break
+		}
 		entry, isDir, wanted := entryOf(key, prefix, delimiter, after)
 		if !wanted || entry == last {
 			continue

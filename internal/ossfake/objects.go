@@ -46,6 +46,7 @@ func (s *Server) add(b *bucket, key string, v version) version {
 		b.objects[key] = nil
 	}
 	b.objects[key] = append(slices.DeleteFunc(b.objects[key], func(o version) bool { return v.id == "null" && (o.id == "null" || o.id == "") }), v)
+	b.sorted = nil
 	return v
 }
 
@@ -180,6 +181,7 @@ func (s *Server) remove(c *call, b *bucket, key string) {
 	if len(b.objects[key]) == 0 {
 		delete(b.objects, key)
 	}
+	b.sorted = nil
 	c.w.WriteHeader(http.StatusNoContent)
 }
 
@@ -212,7 +214,7 @@ func (s *Server) Header(bucket, key string) (h http.Header) {
 
 // Keys are those of all objects.
 func (s *Server) Keys(bucket string) (keys []string) {
-	s.set(func() { keys = s.buckets[bucket].keys() })
+	s.set(func() { keys = slices.Clone(s.buckets[bucket].keys()) })
 	return keys
 }
 
@@ -238,14 +240,15 @@ func (s *Server) Copy(bucket, from, to string) {
 }
 
 func (b *bucket) keys() []string {
-	var keys []string
-	for key := range b.objects {
-		if _, ok := b.current(key); ok {
-			keys = append(keys, key)
+	if b.sorted == nil {
+		for key := range b.objects {
+			if _, ok := b.current(key); ok {
+				b.sorted = append(b.sorted, key)
+			}
 		}
+		slices.Sort(b.sorted)
 	}
-	slices.Sort(keys)
-	return keys
+	return b.sorted
 }
 
 // Objects are the bodies of all objects below a prefix, by the rest of their

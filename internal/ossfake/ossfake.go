@@ -79,6 +79,7 @@ type bucket struct {
 	name       string
 	versioning Versioning
 	objects    map[string][]version // the newest last
+	sorted     []string             // keys of all objects, nil when that changed
 	uploads    map[string]*upload
 }
 
