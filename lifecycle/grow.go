@@ -20,8 +20,9 @@ const (
 	// growStep is how many units are sent in one go: a checkpoint that wants
 	// the part waits for no more.
 	growStep = 8
-	// growSlack is what a part may have beyond its size limit: its last record.
-	growSlack = 64 << 20
+	// growSlack is what a part may have beyond its size limit: its last
+	// record, of the longest that can be configured.
+	growSlack = 1 << 30
 	// growMost bounds what a growing part is planned for, whatever its limit.
 	growMost = 5 << 40
 )
@@ -132,7 +133,7 @@ func (in *Instance) nextGrowth(s *source) (*growth, int64, error) {
 	unnumbered := map[bucketKey]bool{}
 	for _, seg := range s.cut.inLine() {
 		k := bucketKey{seg.dir, seg.bucket}
-		if g := seg.growth; g != nil && (!g.holds(seg) || in.isLost(g)) {
+		if g := seg.growth; g != nil && (!g.holds(seg) || seg.bytes > growLimit(s.sink) || in.isLost(g)) {
 			seg.growth = nil
 			in.giveUp(g)
 		}
@@ -170,7 +171,7 @@ func (in *Instance) worthSending(s *source) bool {
 // mayGrow says whether a segment is certain to become a part that is staged.
 // s.mu is held.
 func (in *Instance) mayGrow(s *source, seg *segment) bool {
-	if seg.torn || len(seg.ranges) != 1 || seg.bytes <= in.store.Properties().StageAbove || s.sink.Format.Bulk {
+	if seg.torn || len(seg.ranges) != 1 || s.sink.Format.Bulk || seg.bytes <= in.store.Properties().StageAbove || seg.bytes > growLimit(s.sink) {
 		return false
 	}
 	for _, other := range in.allSources() {
@@ -249,12 +250,11 @@ func (in *Instance) growObject(g *growth) backend.Object {
 	m := in.meta(&part{sink: sink, Part: journal.Part{ID: g.ID, Sink: g.Sink, N: g.N, Attempt: 1}})
 	delete(m, MetaRecords)
 	delete(m, MetaRanges)
-	limit := int64(growMost)
-	if sink.Rolling.MaxPartSize < growMost-growSlack {
-		limit = sink.Rolling.MaxPartSize + growSlack
-	}
-	return backend.Object{Key: backend.Key(g.Key), Size: limit, Meta: m, Mode: streamMode, UID: in.cfg.UID, GID: in.cfg.GID}
+	return backend.Object{Key: backend.Key(g.Key), Size: growLimit(sink), Meta: m, Mode: streamMode, UID: in.cfg.UID, GID: in.cfg.GID}
 }
+
+// growLimit is what a part of the sink may come to have.
+func growLimit(s *Sink) int64 { return min(s.Rolling.MaxPartSize, growMost-growSlack) + growSlack }
 
 // send appends the next n bytes. The turn is held.
 func (g *growth) send(ctx context.Context, n int64, alive func()) error {

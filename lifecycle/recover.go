@@ -248,7 +248,7 @@ func (in *Instance) holdsUnfinished(r recovery) bool {
 func (in *Instance) recoverParts(r recovery, byID map[journal.SourceID]*source) ([]*part, error) {
 	var done []*part
 	for _, rec := range r.parts {
-		p := &part{Part: rec, sink: in.sinkNamed(rec)}
+		p := &part{Part: rec, sink: in.sinkNamed(rec), before: true}
 		if p.State == journal.Committing {
 			if _, prepared := r.checkpoints[p.Checkpoint]; !prepared {
 				p.State, p.Checkpoint = journal.Pending, 0 // the mark is missing

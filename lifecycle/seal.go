@@ -39,6 +39,7 @@ type part struct {
 	sources []*source // of Ranges, one each
 	staged  backend.Staged
 	growth  *growth      // of what was sent of it already; until it is staged
+	before  bool         // an earlier process sealed it, and may have begun to stage it
 	kept    []byte       // the bytes of a small part, while there is room
 	known   backend.Info // what the store said when it published it
 	seen    []glimpse    // of Ranges, as far as known; until it is staged

@@ -204,6 +204,7 @@ func (in *Instance) stagePart(ctx context.Context, p *part) error {
 		}
 		return fault.Hit(fault.StageDone)
 	}
+	in.abortBefore(ctx, p)
 	var last *body
 	staged, err := in.store.Stage(ctx, in.object(p, alive, func() (io.ReadCloser, error) {
 		last = newBody(p, alive)

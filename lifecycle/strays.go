@@ -123,6 +123,18 @@ func (in *Instance) abortStray(ctx context.Context, s stray) (over bool, err err
 	return !in.now().Before(s.until), in.abortAt(ctx, backend.Key(s.Key))
 }
 
+// abortBefore aborts what an earlier process began to stage of a part. The key
+// of a whole file may be that of another host's too: those are left to gc.
+func (in *Instance) abortBefore(ctx context.Context, p *part) {
+	if !p.before || p.File {
+		return
+	}
+	p.before = false
+	if err := in.abortAt(ctx, backend.Key(p.Key)); err != nil {
+		in.log.Info("uploads of an earlier process stay, gc finds them", slog.String("key", p.Key), slog.Any("error", err))
+	}
+}
+
 // abortAt aborts all uploads at a key that nobody else has.
 func (in *Instance) abortAt(ctx context.Context, k backend.Key) error {
 	lister, ok := in.store.(backend.UploadLister)

@@ -11,6 +11,7 @@ import (
 // options are the flags of this test binary; the defaults fit go test ./...
 type options struct {
 	away time.Duration
+	full bool
 }
 
 // given is what was said on the command line, before the tests run.
@@ -25,6 +26,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	flag.DurationVar(&given.away, "stores.away", 10*time.Second, "how long the store is away in TestOutage")
+	flag.BoolVar(&given.full, "stores.full", false, "full sizes, all servers and goals in TestShipping")
 	flag.Parse()
 	os.Exit(m.Run())
 }

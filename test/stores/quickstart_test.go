@@ -139,12 +139,14 @@ const (
 	ossHost   = "oss-" + ossRegion + ".aliyuncs.com"
 )
 
-// play is what this program is by other names: OSS, or who lists a bucket of it
+// play is what this program is by other names: OSS, with TLS or without, or who lists a bucket of it
 // with the vendor's SDK.
 func play() (played bool, err error) {
 	switch filepath.Base(os.Args[0]) {
 	case "ossserver":
 		return true, serveOSS(context.Background(), os.Getenv("SSL_CERT_FILE"))
+	case plainOSS:
+		return true, servePlainOSS(context.Background())
 	case "ossutil":
 		return true, listOSS(os.Args[1:])
 	}
