@@ -1,11 +1,10 @@
-package objects_test
+package objects
 
 import (
 	"errors"
 	"testing"
 
 	"github.com/sinkfs/sinkfs/backend"
-	"github.com/sinkfs/sinkfs/backend/internal/objects"
 )
 
 // TestPlan: parts are as small as 10,000 of them allow, up to objects of 5 TiB
@@ -24,16 +23,16 @@ func TestPlan(t *testing.T) {
 		{160_000, 16, 16}, // of a server that takes small ones
 		{160_001, 16, 17},
 	} {
-		part, err := objects.Plan(backend.Object{Key: "k", Size: tt.size}, tt.usual)
+		part, err := plan(backend.Object{Key: "k", Size: tt.size}, tt.usual)
 		if err != nil || part != tt.want {
-			t.Errorf("Plan of %d bytes in parts of %d = %d, %v; want %d", tt.size, tt.usual, part, err, tt.want)
+			t.Errorf("plan of %d bytes in parts of %d = %d, %v; want %d", tt.size, tt.usual, part, err, tt.want)
 			continue
 		}
-		if n := (&objects.Parts{Object: backend.Object{Size: tt.size}, Part: part}).Count(); n > objects.MaxParts || part > objects.MaxPart {
+		if n := (&Parts{Object: backend.Object{Size: tt.size}, Part: part}).Count(); n > MaxParts || part > MaxPart {
 			t.Errorf("%d bytes are %d parts of %d", tt.size, n, part)
 		}
 	}
-	if _, err := objects.Plan(backend.Object{Key: "k", Size: 49 * tib}, 8*mib); !errors.Is(err, backend.ErrUnsupported) {
-		t.Errorf("Plan of 49 TiB = %v, want ErrUnsupported", err)
+	if _, err := plan(backend.Object{Key: "k", Size: 49 * tib}, 8*mib); !errors.Is(err, backend.ErrUnsupported) {
+		t.Errorf("plan of 49 TiB = %v, want ErrUnsupported", err)
 	}
 }
