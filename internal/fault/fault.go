@@ -34,8 +34,9 @@ const (
 	PrepareAnchor   Point = "prepare.anchor"  // past the point of no return
 	JournalWrite    Point = "journal.write"   // before a journal transaction
 	JournalCommit   Point = "journal.commit"  // after a journal transaction
+	StoreBegun      Point = "store.begun"     // upload begun at an object store, nobody knows its id
 	StoreTemp       Point = "store.temp"      // bytes written, object unnamed
-	StoreLinked     Point = "store.linked"    // object named, directory not synced
+	StoreLinked     Point = "store.linked"    // object named, directory not synced or answer not told
 	CommitAnswered  Point = "commit.answered" // object in the target, not journaled
 	FinishParts     Point = "finish.parts"    // parts journaled finished, sources not
 	FinishMark      Point = "finish.mark"     // before the complete mark
@@ -55,7 +56,7 @@ func GrowPoints() []Point {
 func Points() []Point {
 	return []Point{
 		SpoolCreate, SpoolBase, WriteApplied, Barrier, SealSynced, SealJournaled, StageDone,
-		PrepareParts, PrepareMark, PrepareAnchor, JournalWrite, JournalCommit, StoreTemp, StoreLinked,
+		PrepareParts, PrepareMark, PrepareAnchor, JournalWrite, JournalCommit, StoreBegun, StoreTemp, StoreLinked,
 		CommitAnswered, FinishParts, FinishMark, ReleaseDone, ReleasePunched, UnlinkSource, HandoverAdopted,
 	}
 }

@@ -23,6 +23,9 @@ const hitWithin = 40 * time.Second
 func TestFaultPoints(t *testing.T) {
 	binary := harness.Binary(t, "faults")
 	for _, p := range fault.Points() {
+		if p == fault.StoreBegun {
+			continue // a directory knows no uploads
+		}
 		t.Run(string(p), func(t *testing.T) {
 			t.Parallel()
 			for k := range given.hits {
@@ -34,6 +37,28 @@ func TestFaultPoints(t *testing.T) {
 	}
 }
 
+// TestFaultPointsStores kills the worker at every point while it publishes to
+// an object store: at one kind after the other, or at all of them where more
+// than one hit of each point is asked for.
+func TestFaultPointsStores(t *testing.T) {
+	binary := harness.Binary(t, "faults")
+	for i, p := range fault.Points() {
+		kinds := storeKinds()
+		if given.hits == 1 {
+			kinds = kinds[i%len(kinds):][:1]
+		}
+		for _, kind := range kinds {
+			t.Run(string(p)+"/"+kind, func(t *testing.T) {
+				t.Parallel()
+				for k := range given.hits {
+					n := nth(p, k)
+					t.Run(fmt.Sprint("kill@", n), func(t *testing.T) { injure(t, binary, p, "kill", n, tolerance{}, store(t, kind)("faults")) })
+				}
+			})
+		}
+	}
+}
+
 // nth is at which hit of a point the k-th round acts. The first transactions
 // of a journal come before anybody writes.
 func nth(p fault.Point, k int) int {
@@ -41,6 +66,8 @@ func nth(p fault.Point, k int) int {
 	switch p {
 	case fault.JournalWrite, fault.JournalCommit:
 		hits = []int{4, 1, 9}
+	case fault.StoreBegun, fault.StoreTemp, fault.StoreLinked: // once for a large file
+		hits = []int{1, 2, 3}
 	case fault.HandoverAdopted:
 		hits = []int{1} // each hand-over is another process
 	}

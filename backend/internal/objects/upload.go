@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/internal/fault"
 )
 
 // tidyTimeout bounds how long is spent on what no caller waits for.
@@ -84,7 +85,15 @@ func (u *Uploads[P]) begin(ctx context.Context, o backend.Object) (*upload[P], e
 		return nil, err
 	}
 	id, err := u.Calls.Begin(ctx, o)
-	return &upload[P]{Uploads: u, o: o, id: id, part: part}, err
+	if err != nil {
+		return nil, err
+	}
+	up := &upload[P]{Uploads: u, o: o, id: id, part: part}
+	if err := fault.Hit(fault.StoreBegun); err != nil {
+		u.Abandon(ctx, up.named())
+		return nil, err
+	}
+	return up, nil
 }
 
 // Stage uploads an object in parts, which nobody sees before the commit.
@@ -220,7 +229,13 @@ func (st *staged[P]) complete(ctx context.Context) (backend.Info, error) {
 	if err := ctx.Err(); err != nil {
 		return backend.Info{}, fmt.Errorf("commit %q: %w", string(u.o.Key), context.Cause(ctx))
 	}
+	if err := fault.Hit(fault.StoreTemp); err != nil {
+		return backend.Info{}, err
+	}
 	proved, err := u.Calls.Complete(ctx, u.named(), Finished[P]{Object: u.o, Parts: u.parts, Sum: u.sum})
+	if err == nil {
+		err = fault.Hit(fault.StoreLinked)
+	}
 	if err != nil {
 		return backend.Info{}, err
 	}
