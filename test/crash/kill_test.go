@@ -57,16 +57,19 @@ func patience() time.Duration {
 // TestKillLoopWorker kills only workers: no program may see an error, nor
 // wait long.
 func TestKillLoopWorker(t *testing.T) {
-	kills := killWorkers(given.kills * 2 / 5 / 3)
+	kills := killWorkers(share(given.kills*2/5, 3))
 	lanes(t, kills.at(local()), kills.at(local()), kills.at(local()))
 }
 
 // TestKillLoopSupervisor kills supervisors, workers, and both: programs may
 // see errors, but what was acknowledged is published, once.
 func TestKillLoopSupervisor(t *testing.T) {
-	kills := killAll(given.kills * 3 / 5 / 3)
+	kills := killAll(share(given.kills*3/5, 3))
 	lanes(t, kills.at(local()), kills.at(local()), kills.at(local()))
 }
+
+// share is the kills of each of so many mounts.
+func share(kills, mounts int) int { return (kills + mounts - 1) / mounts }
 
 // TestKillLoopStores does both at each kind of object store.
 func TestKillLoopStores(t *testing.T) {
