@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/backend/mem"
+	"github.com/sinkfs/sinkfs/internal/sinkfstest"
 	"github.com/sinkfs/sinkfs/lifecycle/journal"
 )
 
@@ -61,6 +63,44 @@ func TestOutageLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+// TestRecoversUntilTheTargetAnswers: what nobody has asked yet is asked for at
+// the start, and while it does not answer the mount says so.
+func TestRecoversUntilTheTargetAnswers(t *testing.T) {
+	var down atomic.Bool
+	store := mem.New(mem.Options{Before: func(context.Context, mem.Op, backend.Key) error {
+		if down.Load() {
+			return fmt.Errorf("down: %w", backend.ErrTransient)
+		}
+		return nil
+	}})
+	dir := t.TempDir()
+	first, err := Open(t.Context(), Config{StateDir: dir, Store: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	down.Store(true)
+	in := openInstance(t, Config{StateDir: dir, Store: store})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- in.Run(ctx) }()
+	sinkfstest.Eventually(t, "the target is down", func() bool { return in.Status().Target.State == "down" })
+	if got := in.Status().State; got != Recovering {
+		t.Errorf("the state is %s, want %s", got, Recovering)
+	}
+	down.Store(false)
+	sinkfstest.Eventually(t, "the target is back", func() bool {
+		got := in.Status()
+		return got.State == Running && got.Target.State == "ok"
+	})
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestJournalKeepsOneDeclinedCheckpoint: a store that cannot be staged to
 // declines one checkpoint after the other.
 func TestJournalKeepsOneDeclinedCheckpoint(t *testing.T) {
@@ -76,6 +116,9 @@ func TestJournalKeepsOneDeclinedCheckpoint(t *testing.T) {
 		if c, err := in.checkpoint(t.Context(), Now); err == nil || c.State != journal.Declined {
 			t.Fatalf("checkpoint: %s, %v; want declined", c.State, err)
 		}
+	}
+	if got := in.Status().Target; got.State != "down" || got.Error == "" {
+		t.Errorf("the target is %s: %q; want down and why", got.State, got.Error)
 	}
 	declined := 0
 	err := in.journal.Load(func(r journal.Record) error {
