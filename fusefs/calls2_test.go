@@ -1,8 +1,11 @@
 package fusefs_test
 
 import (
+	"fmt"
 	"os"
 	"strconv"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -118,4 +121,36 @@ func TestFinishedFilesAreMapped(t *testing.T) {
 		t.Errorf("%q", b)
 	}
 	must(t, unix.Munmap(b))
+}
+
+// TestRewritersRace has several programs rewrite one stream at once: none of
+// them meets an error, and no line is lost.
+func TestRewritersRace(t *testing.T) {
+	both(t, func(t *testing.T, m *mounted) {
+		const writers, times = 6, 150
+		var group sync.WaitGroup
+		for w := range writers {
+			group.Go(func() {
+				for i := range times {
+					err := os.WriteFile(m.path("app.log"), fmt.Appendf(nil, "%d-%d\n", w, i), 0o644) // O_TRUNC
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		group.Wait()
+		m.publish()
+		seen := map[string]int{}
+		for line := range strings.Lines(m.published()) {
+			seen[line]++
+		}
+		for w := range writers {
+			for i := range times {
+				if line := fmt.Sprintf("%d-%d\n", w, i); seen[line] != 1 {
+					t.Errorf("%q is published %d times", line, seen[line])
+				}
+			}
+		}
+	})
 }

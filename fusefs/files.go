@@ -21,7 +21,7 @@ type openFile struct {
 	adds   *os.File // O_APPEND: nothing of a stream can be overwritten through it
 
 	// Guarded by the table's lock.
-	handles map[*handle]bool
+	handles map[*handle]bool // false until it has its slot
 	writers int
 	cached  int // handles in the page cache: then all of the inode are
 }
@@ -44,7 +44,7 @@ func (t *fileTable) acquire(f *FS, h *handle, ino uint64, gen uint32, bits handl
 		file = &openFile{fs: f, ino: ino, slot: slot, handles: map[*handle]bool{}}
 		t.byIno[ino] = file
 	}
-	file.handles[h] = true
+	file.handles[h] = h.slot != nil // an adopted one has it
 	if bits&handleWrite != 0 {
 		file.writers++
 	}
@@ -107,9 +107,22 @@ func (t *fileTable) emptied(ino uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if file := t.byIno[ino]; file != nil {
-		for h := range file.handles {
-			h.set(handleAtZero)
+		for h, opened := range file.handles {
+			if opened {
+				h.set(handleAtZero)
+			}
 		}
+	}
+}
+
+// opened says that a handle has its slot. base is what it was when the handle
+// was begun: a stream that was emptied since begins anew for it too.
+func (t *fileTable) opened(f *FS, h *handle, base int64) {
+	t.mu.Lock()
+	h.file.handles[h] = true
+	t.mu.Unlock()
+	if now, _ := f.in.Extent(h.file.ino); now != base {
+		h.set(handleAtZero)
 	}
 }
 

@@ -94,6 +94,7 @@ func (f *FS) openCounted(o opening, a lifecycle.Attr, out *fuse.OpenOut) error {
 		f.files.release(f, h, o.bits)
 		return err
 	}
+	f.files.opened(f, h, a.Base)
 	out.Fh, out.OpenFlags, out.BackingID = h.fh, flags, backing
 	return nil
 }
