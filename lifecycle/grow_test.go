@@ -229,6 +229,7 @@ func TestGrowingPartIsSentBeforeItsCheckpoint(t *testing.T) {
 	g.start()
 	small, f := g.open("a.log"), g.open("b.log")
 	g.write(small, "small\n")
+	g.write(g.open("c.log"), "smaller\n")
 	text := lines(0, growAbove)
 	g.write(f, text)
 	if n := g.sent("b.log"); n != 0 {
@@ -253,12 +254,12 @@ func TestGrowingPartIsSentBeforeItsCheckpoint(t *testing.T) {
 	appended := g.count(mem.Append)
 	g.publish(Now)
 	// The large one was begun first; what small sources wrote is not packed into it.
-	g.want(map[string]string{"0": text, "1": "small\n"})
+	g.want(map[string]string{"0": text, "1": "small\n", "2": "smaller\n"})
 	if n := g.count(mem.Append) - appended; n != 1 {
 		t.Errorf("the checkpoint appended %d times, want the rest once", n)
 	}
 	g.publish(End)
-	g.want(map[string]string{"0": text, "1": "small\n", "2": "no end"})
+	g.want(map[string]string{"0": text, "1": "small\n", "2": "smaller\n", "3": "no end"})
 	if n := g.journaled(); n != 0 {
 		t.Errorf("the journal knows %d uploads", n)
 	}
@@ -504,4 +505,40 @@ func TestGrowingPartHasOneChecksum(t *testing.T) {
 	if found.Meta[MetaRanges] != "" || found.Meta[MetaRecords] != "" || found.Meta[MetaPart] != "0" {
 		t.Errorf("the object says what nobody knew when it was begun: %v", found.Meta)
 	}
+}
+
+// TestGrowingPartWaitsForANumber: the numbers of a source's parts rise with
+// its records, so nothing is begun behind a segment that has none yet.
+func TestGrowingPartWaitsForANumber(t *testing.T) {
+	g := newGarden(t)
+	g.start()
+	f := g.open("a.log")
+	first, second, third := lines(0, 160), lines(1000, 10*growUnit), lines(3000, 10*growUnit)
+	a, err := g.in.Lookup(g.in.Root(), "a.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := g.in.source(a.Ino)
+	g.write(f, first)
+	g.eventually("it is seen", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.size() == int64(len(first))
+	})
+	g.in.roll(DefaultInterval, time.Now().Add(2*time.Minute)) // sealed, in no part
+	g.write(f, second)
+	g.eventually("it was looked for what can be sent", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.offered == int64(len(first)+len(second))
+	})
+	if n := g.count(mem.Grow); n != 0 {
+		t.Errorf("%d uploads are begun", n)
+	}
+	g.publish(Policy) // the first only: the number is given
+	g.write(f, third)
+	g.eventually("all is sent", func() bool { return g.sent("a.log") == 20*growUnit })
+	g.publish(Now)
+	g.want(map[string]string{"0": first, "1": second + third})
+	g.clean()
 }
