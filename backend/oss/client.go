@@ -17,8 +17,8 @@ import (
 // newBucket puts together how the bucket is spoken to. The SDK retries
 // nothing, whatever its configuration says; each kind of call has its own
 // rule here.
-func newBucket(o Options, c *chain) (*aliyun.Bucket, error) {
-	web, err := newHTTPClient(o)
+func newBucket(o Options, c *chain, gate *objects.Gate) (*aliyun.Bucket, error) {
+	web, err := newHTTPClient(o, gate)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func newBucket(o Options, c *chain) (*aliyun.Bucket, error) {
 
 // newHTTPClient makes one of our own: the SDK's connects without a context,
 // has no timeout for TLS, and follows redirects with a body that is spent.
-func newHTTPClient(o Options) (*http.Client, error) {
+func newHTTPClient(o Options, gate *objects.Gate) (*http.Client, error) {
 	setup, err := objects.Network{Proxy: o.Proxy, CAFile: o.CAFile, Connections: o.Connections}.Transport()
 	if err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func newHTTPClient(o Options) (*http.Client, error) {
 	}
 	setup(t)
 	return &http.Client{
-		Transport:     &watcher{next: t},
+		Transport:     &watcher{next: t, gate: gate},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, nil
 }
@@ -65,7 +65,7 @@ func newHTTPClient(o Options) (*http.Client, error) {
 // tells redirects, which the SDK has no error for.
 type watcher struct {
 	next http.RoundTripper
-	gate objects.Gate
+	gate *objects.Gate
 }
 
 // RoundTrip implements http.RoundTripper.

@@ -1,6 +1,7 @@
 package oss_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -183,6 +184,10 @@ func TestThrottled(t *testing.T) {
 	_, err := s.Put(t.Context(), backendtest.Object("a", []byte("body")))
 	backendtest.Says(t, "Put", err, backend.ErrTransient, "fewer requests")
 	start := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	_, err = s.Stat(ctx, "a")
+	backendtest.Says(t, "Stat that waits", err, context.DeadlineExceeded, "asked to be left alone")
 	if _, err := s.Stat(t.Context(), "a"); !errors.Is(err, backend.ErrNotExist) {
 		t.Errorf("Stat = %v", err)
 	}

@@ -74,6 +74,7 @@ type Store struct {
 	prefix  string // "" or with a slash at its end
 	bucket  *aliyun.Bucket
 	chain   *chain
+	gate    *objects.Gate
 	log     *slog.Logger
 	uploads *objects.Uploads[aliyun.UploadPart]
 	lister  *objects.Lister
@@ -94,12 +95,12 @@ func Open(_ context.Context, o Options) (*Store, error) {
 	if err := o.complete(); err != nil {
 		return nil, fmt.Errorf("oss://%s: %w", o.Bucket, err)
 	}
-	s := &Store{options: o, log: o.Log, chain: newChain(o)}
+	s := &Store{options: o, log: o.Log, chain: newChain(o), gate: &objects.Gate{}}
 	if o.Prefix != "" {
 		s.prefix = o.Prefix + "/"
 	}
 	var err error
-	if s.bucket, err = newBucket(o, s.chain); err != nil {
+	if s.bucket, err = newBucket(o, s.chain, s.gate); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.url(), err)
 	}
 	s.uploads = &objects.Uploads[aliyun.UploadPart]{

@@ -18,7 +18,7 @@ import (
 
 // newClient puts together how the store is spoken to. Nothing is retried in
 // it: each kind of call has its own rule.
-func newClient(ctx context.Context, o Options) (*awss3.Client, *chain, error) {
+func newClient(ctx context.Context, o Options, gate *objects.Gate) (*awss3.Client, *chain, error) {
 	web, err := newHTTPClient(o)
 	if err != nil {
 		return nil, nil, err
@@ -37,7 +37,7 @@ func newClient(ctx context.Context, o Options) (*awss3.Client, *chain, error) {
 	setDefault(&cfg.Region, defaultRegion)
 	client := awss3.NewFromConfig(cfg, func(c *awss3.Options) {
 		c.Credentials = chain
-		c.HTTPClient = &watcher{next: web}
+		c.HTTPClient = &watcher{next: web, gate: gate}
 		c.Retryer = aws.NopRetryer{}
 		c.Logger = logger{o.Log}
 		c.UsePathStyle = o.PathStyle
@@ -64,7 +64,7 @@ func newHTTPClient(o Options) (*awshttp.BuildableClient, error) {
 // watcher leaves the store alone for as long as it asks, with all calls.
 type watcher struct {
 	next aws.HTTPClient
-	gate objects.Gate
+	gate *objects.Gate
 }
 
 // Do implements aws.HTTPClient.

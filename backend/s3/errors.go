@@ -112,7 +112,7 @@ var statuses = map[int]objects.Meaning{
 // failure gives an error of the SDK its kind and says what to do.
 func (s *Store) failure(ctx context.Context, what string, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+		return fmt.Errorf("%s: %w", what, s.gate.Ended(ctx))
 	}
 	var m objects.Meaning
 	said := ""

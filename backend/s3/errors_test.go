@@ -160,7 +160,7 @@ func TestThrottled(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	_, err = s.Put(ctx, backendtest.Object("d", []byte("body")))
-	backendtest.WantKind(t, "Put that waits", err, context.DeadlineExceeded)
+	backendtest.Says(t, "Put that waits", err, context.DeadlineExceeded, "asked to be left alone")
 }
 
 // TestCancel ends calls at a store that does not answer.

@@ -71,6 +71,7 @@ type Store struct {
 	prefix  string // "" or with a slash at its end
 	client  *awss3.Client
 	chain   *chain
+	gate    *objects.Gate
 	log     *slog.Logger
 	uploads *objects.Uploads[types.CompletedPart]
 	lister  *objects.Lister
@@ -92,12 +93,12 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := o.complete(); err != nil {
 		return nil, fmt.Errorf("s3://%s: %w", o.Bucket, err)
 	}
-	s := &Store{options: o, log: o.Log}
+	s := &Store{options: o, log: o.Log, gate: &objects.Gate{}}
 	if o.Prefix != "" {
 		s.prefix = o.Prefix + "/"
 	}
 	var err error
-	if s.client, s.chain, err = newClient(ctx, o); err != nil {
+	if s.client, s.chain, err = newClient(ctx, o, s.gate); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.url(), err)
 	}
 	s.uploads = &objects.Uploads[types.CompletedPart]{

@@ -2,6 +2,7 @@ package objects
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -36,6 +37,14 @@ func (g *Gate) wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// Ended is why a call ended with its context: it may never have been made.
+func (g *Gate) Ended(ctx context.Context) error {
+	if left := time.Until(time.Unix(0, g.until.Load())); left > 0 {
+		return fmt.Errorf("the store asked to be left alone, for another %v: %w", left.Round(time.Second/10), context.Cause(ctx))
+	}
+	return context.Cause(ctx)
 }
 
 // Do makes a call once the gate is open, and closes it when the answer says to
