@@ -125,7 +125,7 @@ func lanes(t *testing.T, all ...lane) {
 		if err == nil {
 			err = results[i].tidy(t.Context(), labs[i])
 		}
-		t.Logf("%s: %v", n.name, results[i])
+		t.Logf("%s: %v; a call may take %v here", n.name, results[i], slowest.Round(time.Millisecond))
 		n.may.longest = slowest
 		results[i].check(t, n.may)
 	}
@@ -183,6 +183,7 @@ func (n lane) run(ctx context.Context, l *harness.Lab, writers []harness.Writer)
 	if err != nil {
 		return o, err
 	}
+	crew.Rest = n.rest()
 	w := harness.NewWatcher(l)
 	w.MountMayFail = n.may.calls > 1
 	watching, stop := context.WithCancel(ctx)

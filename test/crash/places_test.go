@@ -50,8 +50,17 @@ func store(t *testing.T, kind string) (in func(bucket string) place) {
 	return func(bucket string) place { return inOSS(t, s, "bucket-"+bucket) }
 }
 
+// rest is how long a store is not asked for a checkpoint now and then: a part
+// becomes large enough to be uploaded while it grows.
+func (p place) rest() time.Duration {
+	if p.shelf == nil {
+		return 0
+	}
+	return 5 * time.Second
+}
+
 // staff are the writers for a place. What is slower than a directory gets some
-// air, and files that are large enough to be staged.
+// air, files that are large enough to be staged, and a stream for large parts.
 func (p place) staff(l *harness.Lab, writers []harness.Writer) []harness.Writer {
 	if p.shelf == nil {
 		return writers
@@ -59,9 +68,10 @@ func (p place) staff(l *harness.Lab, writers []harness.Writer) []harness.Writer 
 	for i := range writers {
 		writers[i].Every = max(writers[i].Every, 60*time.Millisecond)
 	}
-	return append(writers, harness.Writer{
-		ID: "heavy", Kind: harness.Files, Path: filepath.Join(l.Mount, "files"), Length: 17 << 20, Every: 3 * time.Second,
-	})
+	return append(writers,
+		harness.Writer{ID: "heavy", Kind: harness.Files, Path: filepath.Join(l.Mount, "files"), Length: 17 << 20, Every: 3 * time.Second},
+		harness.Writer{ID: "grow", Kind: harness.Append, Path: filepath.Join(l.Mount, "slow/grow.log"), Length: 100_000, Every: 20 * time.Millisecond},
+	)
 }
 
 func inS3(b *testserver.Bucket) place {

@@ -16,16 +16,20 @@ const pace = 15 * time.Millisecond
 
 // Crew is the writers of a lab.
 type Crew struct {
-	lab     *Lab
 	Running []*Running
+	// Rest is a longer one that the inquirer takes now and then, in which
+	// parts may become large.
+	Rest time.Duration
+
+	lab *Lab
 }
 
 // Sinks are the sinks of [Config] below the root.
-func Sinks() []string { return []string{"eager", "files"} }
+func Sinks() []string { return []string{"eager", "files", "slow"} }
 
 // Config is a configuration with a stream sink whose timer checkpoints
-// publish, one that is cut at each checkpoint and not coalesced, and a file
-// sink.
+// publish, one that is cut at each checkpoint and not coalesced, a file sink,
+// and one whose parts may become large.
 func Config() string {
 	return `checkpoint: {interval: 1s}
 sinks:
@@ -37,6 +41,9 @@ sinks:
     coalesce: false
   - path: /files
     kind: file
+  - path: /slow
+    bucket: {assigner: base-path}
+    rolling: {max_part_size: 24MiB, rollover_interval: 1m, inactivity_interval: 1m}
 `
 }
 
@@ -203,6 +210,9 @@ func (c *Crew) Inquire(ctx context.Context, w *Watcher) (succeeded int, failures
 		succeeded++
 		w.Promised(ctx, before)
 		Pass(ctx, 100*time.Millisecond)
+		if succeeded%3 == 0 {
+			Pass(ctx, c.Rest)
+		}
 	}
 	return succeeded, failures
 }
