@@ -10,13 +10,10 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"log/slog"
-	"os"
-	"path/filepath"
+	"reflect"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
-	"golang.org/x/sys/unix"
 )
 
 // A backup is JSON lines: one of type "backup", the records as Dump writes
@@ -60,14 +57,10 @@ func (l *lineWriter) record(k kind, r Record) error {
 }
 
 func (l *lineWriter) line(name string, v any) error {
-	b, err := json.Marshal(v)
+	b, err := appendLine(nil, name, v)
 	if err != nil {
 		return err
 	}
-	if b, err = json.Marshal(dumpLine{Type: name, Record: b}); err != nil {
-		return err
-	}
-	b = append(b, '\n')
 	l.sum.Write(b)
 	_, err = l.w.Write(b)
 	return err
@@ -82,131 +75,78 @@ func Backup(dir string, w io.Writer) error {
 		if damage != nil {
 			return damage
 		}
-		out := newLineWriter(w)
-		h := backupHeader{formatVersion, st.head.seq, st.head.text(), time.Now().UTC()}
-		if err := out.line(typeHeader, h); err != nil {
-			return err
-		}
-		if err := load(db, newCodec(), out.record); err != nil {
-			return err
-		}
-		t := backupTrailer{out.records, hex.EncodeToString(out.sum.Sum(nil))}
-		return errors.Join(out.line(typeTrailer, t), out.flush())
+		return writeBackup(db, newCodec(), backupHeader{Seq: st.head.seq, Hash: st.head.text()}, w)
 	})
 }
 
-const restoreName = "restore.tmp"
-
-// Restore replaces the journal in dir by a backup, once the whole backup was
-// read and its checksum holds. The journal that was there is kept in
-// dir/replaced-<time>. Cut short by a crash it leaves the old journal, the new
-// one, or one that Open refuses until Restore runs again.
-func Restore(dir string, r io.Reader) (err error) {
-	if err := makeDir(dir); err != nil {
-		return fmt.Errorf("journal: %w", err)
+// Backup writes a portable copy of an open journal, as of one moment.
+func (j *Journal) Backup(w io.Writer) error {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	if j.closed {
+		return ErrClosed
 	}
-	lock, err := lockDir(dir)
+	return writeBackup(j.db, j.codec, backupHeader{}, w)
+}
+
+func writeBackup(db *badger.DB, c codec, h backupHeader, w io.Writer) error {
+	out := newLineWriter(w)
+	h.Version, h.Created = formatVersion, time.Now().UTC()
+	if err := out.line(typeHeader, h); err != nil {
+		return err
+	}
+	if err := load(db, c, out.record); err != nil {
+		return err
+	}
+	t := backupTrailer{out.records, hex.EncodeToString(out.sum.Sum(nil))}
+	return errors.Join(out.line(typeTrailer, t), out.flush())
+}
+
+// ReadBackup calls fn with the records of a backup, in the order of Load, once
+// all of it was read and its checksum holds.
+func ReadBackup(r io.Reader, fn func(Record) error) error {
+	var all []Record
+	err := readBackup(r, func(rs ...Record) error {
+		all = append(all, rs...)
+		return nil
+	})
+	for i := 0; err == nil && i < len(all); i++ {
+		err = fn(all[i])
+	}
+	return err
+}
+
+// AppendLine appends a record as one line of JSON, as a backup holds it.
+func AppendLine(to []byte, r Record) ([]byte, error) {
+	k, ok := kinds.byType[reflect.TypeOf(r)]
+	if !ok || k.decode == nil {
+		return to, fmt.Errorf("journal: a record of type %T is no line", r)
+	}
+	return appendLine(to, k.name, r)
+}
+
+// ParseLine is the record of a line that AppendLine made.
+func ParseLine(line []byte) (Record, error) {
+	var l dumpLine
+	if err := json.Unmarshal(line, &l); err != nil {
+		return nil, err
+	}
+	k, ok := kinds.byName[l.Type]
+	if !ok {
+		return nil, fmt.Errorf("journal: records of type %q are not known", l.Type)
+	}
+	return k.decode(l.Record)
+}
+
+func appendLine(to []byte, name string, v any) ([]byte, error) {
+	b, err := json.Marshal(v)
 	if err != nil {
-		return err
+		return to, err
 	}
-	defer func() { err = errors.Join(err, lock.Close()) }()
-	tmp := filepath.Join(dir, restoreName)
-	if err := os.RemoveAll(tmp); err != nil {
-		return fmt.Errorf("journal: %w", err)
+	if b, err = json.Marshal(dumpLine{Type: name, Record: b}); err != nil {
+		return to, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
-	if err := build(tmp, r); err != nil {
-		return err
-	}
-	old, err := replacedDir(dir)
-	if err != nil {
-		return err
-	}
-	// The anchor goes last: until then database and anchor do not match.
-	return inOrder(
-		func() error { return copyIfThere(filepath.Join(dir, anchorName), filepath.Join(old, anchorName)) },
-		func() error { return moveNames(dir, old, dbName, asideName, openedName) },
-		func() error { return moveNames(tmp, dir, dbName) },
-		func() error { return moveNames(tmp, dir, anchorName) },
-		func() error { return dropEmpty(old) },
-	)
-}
-
-// dropEmpty removes old when there was nothing to put away.
-func dropEmpty(old string) error {
-	if err := os.Remove(old); err != nil && !errors.Is(err, unix.ENOTEMPTY) {
-		return err
-	}
-	return nil
-}
-
-// Retire moves the journal in dir away to dir/replaced-<time>, so that the
-// next Open starts a brand new one. It is for who can rebuild every record
-// from elsewhere, and for nobody else.
-func Retire(dir string) (err error) {
-	lock, err := lockDir(dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lock.Close()) }()
-	old, err := replacedDir(dir)
-	if err != nil {
-		return err
-	}
-	// The anchor goes last: until then Open refuses.
-	return inOrder(
-		func() error { return moveNames(dir, old, dbName, asideName, openedName) },
-		func() error { return moveNames(dir, old, anchorName) },
-	)
-}
-
-func inOrder(steps ...func() error) error {
-	for _, step := range steps {
-		if err := step(); err != nil {
-			return fmt.Errorf("journal: %w", err)
-		}
-	}
-	return nil
-}
-
-// replacedDir makes the directory for what is put away.
-func replacedDir(dir string) (string, error) {
-	old := filepath.Join(dir, "replaced-"+time.Now().UTC().Format("20060102T150405.000000000Z"))
-	if err := os.Mkdir(old, 0o700); err != nil {
-		return "", fmt.Errorf("journal: %w", err)
-	}
-	return old, nil
-}
-
-// moveNames moves those of names that are there, for good.
-func moveNames(from, to string, names ...string) error {
-	for _, name := range names {
-		err := os.Rename(filepath.Join(from, name), filepath.Join(to, name))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	return errors.Join(syncPath(to), syncPath(from))
-}
-
-func copyIfThere(from, to string) error {
-	if err := copyFile(from, to); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// build makes a journal of the backup r in tmp.
-func build(tmp string, r io.Reader) error {
-	j, err := Open(Options{Dir: tmp, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return err
-	}
-	err = readBackup(r, j.Write)
-	if err == nil {
-		err = j.Mark()
-	}
-	return errors.Join(err, j.Close())
+	return append(append(to, b...), '\n'), nil
 }
 
 // readBackup hands the records of r to write, some at a time, and fails when

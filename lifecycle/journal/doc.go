@@ -23,5 +23,5 @@
 //
 // The directory holds db/ (Badger's), anchor, open (while Badger has the
 // database open), aside/ (copies from the last two openings, or from one that
-// failed) and replaced-*/ (what Restore or Retire put away).
+// failed) and replaced-*/ (what Restore or Replace put away).
 package journal

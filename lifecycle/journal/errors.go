@@ -6,7 +6,8 @@ import (
 )
 
 // Kinds of failure, for errors.Is. The text of the error itself says what
-// happened and what to do.
+// happened and what to do; what rebuilds a damaged journal, or one that is
+// behind, is for the caller to say.
 var (
 	// ErrDamaged: files of the journal are missing or altered. Nothing was
 	// repaired.
@@ -28,14 +29,12 @@ var (
 	ErrClosed = errors.New("journal closed")
 )
 
-const remedy = "rebuild it with 'sinkfs journal restore'"
-
 func damaged(format string, args ...any) error {
-	return fmt.Errorf("%w: %w: %s", ErrDamaged, fmt.Errorf(format, args...), remedy)
+	return fmt.Errorf("%w: %w", ErrDamaged, fmt.Errorf(format, args...))
 }
 
 func behind(have, want uint64) error {
-	return fmt.Errorf("%w: it ends at transaction %d, but %d was written: %s", ErrBehind, have, want, remedy)
+	return fmt.Errorf("%w: it ends at transaction %d, but %d was written", ErrBehind, have, want)
 }
 
 func newer(version int) error {

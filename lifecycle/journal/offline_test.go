@@ -127,16 +127,61 @@ func TestRestoreOfAPartOfABackupChangesNothing(t *testing.T) {
 	}
 }
 
-func TestRetiredJournalStartsAnew(t *testing.T) {
+func TestReplaceKeepsTheOldJournal(t *testing.T) {
 	dir := t.TempDir()
 	written(t, dir, "/", 3)
 	must(t, os.Remove(filepath.Join(dir, "db", "MANIFEST")))
-	must(t, journal.Retire(dir))
-	j := open(t, dir)
-	if got := j.Empty(); !got {
-		t.Errorf("Empty: got %v, want true", got)
+	want := []journal.Record{journal.Instance{UID: "new"}, journal.Counter{Sink: "a", Next: 7}}
+	kept, err := journal.Replace(dir, want)
+	must(t, err)
+	if _, err := os.Stat(filepath.Join(kept, "anchor")); err != nil || filepath.Dir(kept) != dir {
+		t.Errorf("kept in %q: %v", kept, err)
 	}
-	if kept, err := filepath.Glob(filepath.Join(dir, "replaced-*", "anchor")); err != nil || len(kept) != 1 {
-		t.Errorf("kept: %q, %v", kept, err)
+	j := open(t, dir)
+	if diff := cmp.Diff(want, loadAll(t, j)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	must(t, j.Close())
+
+	fresh := filepath.Join(t.TempDir(), "j")
+	if kept, err := journal.Replace(fresh, want); kept != "" || err != nil {
+		t.Errorf("where there was none: kept %q, %v", kept, err)
+	}
+}
+
+// TestBackupOfAnOpenJournal is whole beside writes, and is read back as it was
+// written or not at all.
+func TestBackupOfAnOpenJournal(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir)
+	want := []journal.Record{journal.Instance{UID: "u"}, journal.Counter{Sink: "a", Next: 7}, journal.Part{ID: 3, Key: "k"}}
+	must(t, j.Write(want...))
+	var b bytes.Buffer
+	must(t, j.Backup(&b))
+	must(t, j.Write(journal.Counter{Sink: "a", Next: 8}))
+	must(t, j.Close())
+	read := func(text string) (got []journal.Record, err error) {
+		err = journal.ReadBackup(strings.NewReader(text), func(r journal.Record) error {
+			got = append(got, r)
+			return nil
+		})
+		return got, err
+	}
+	got, err := read(b.String())
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if got, err := read(strings.Replace(b.String(), "7", "9", 1)); err == nil || len(got) > 0 {
+		t.Errorf("an altered one is read: %v, %v", got, err)
+	}
+	for _, r := range want {
+		line, err := journal.AppendLine(nil, r)
+		must(t, err)
+		if got, err := journal.ParseLine(line); err != nil || !cmp.Equal(got, r) {
+			t.Errorf("%s is read as %v, %v", line, got, err)
+		}
+	}
+	if _, err := journal.AppendLine(nil, journal.DropPart{ID: 1}); err == nil {
+		t.Error("a deletion made a line")
 	}
 }

@@ -41,7 +41,7 @@ func TestFilesThatDoNotBelongTogetherAreRefused(t *testing.T) {
 		want error
 		says string
 	}{
-		{"older database", func(t *testing.T, dir string) { take(t, dir, older, "db") }, journal.ErrBehind, "journal restore"},
+		{"older database", func(t *testing.T, dir string) { take(t, dir, older, "db") }, journal.ErrBehind, "was written"},
 		{"database of a fork", func(t *testing.T, dir string) { take(t, dir, fork, "db") }, journal.ErrDamaged, "not the one"},
 		{"older anchor", func(t *testing.T, dir string) { take(t, dir, older, "anchor") }, journal.ErrDamaged, "not in its chain"},
 		{"no anchor", func(t *testing.T, dir string) { must(t, os.Remove(filepath.Join(dir, "anchor"))) }, journal.ErrDamaged, "anchor"},
