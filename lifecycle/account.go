@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -38,31 +37,29 @@ func (in *Instance) Account() (audit.State, error) {
 // AccountOf is the Account of a state directory that no mount uses; the
 // caller holds its lock. A state directory without a journal is
 // os.ErrNotExist.
-func AccountOf(stateDir, spoolDir string, log *slog.Logger) (audit.State, error) {
+func AccountOf(c Config) (audit.State, error) {
 	var s audit.State
-	err := journal.Read(filepath.Join(stateDir, "journal"), func(r journal.Record) error {
+	c.setDefaults()
+	err := journal.Read(filepath.Join(c.StateDir, "journal"), func(r journal.Record) error {
 		s.Records = append(s.Records, r)
 		return nil
 	})
 	if err != nil {
-		return s, err
+		return s, c.ofJournal(err)
 	}
 	empty := len(s.Records) == 0
-	if spoolDir == "" {
-		spoolDir = filepath.Join(stateDir, "spool")
-	}
-	tree, err := spool.Open(spoolDir, log)
+	tree, err := spool.Open(c.SpoolDir, c.Log)
 	if err != nil {
-		return s, fmt.Errorf("spool %s: %w: %w", spoolDir, ErrState, err)
+		return s, fmt.Errorf("spool %s: %w: %w", c.SpoolDir, ErrState, err)
 	}
 	s.Sources, err = audit.Sources(tree)
 	if err := errors.Join(err, tree.Close()); err != nil {
 		return s, err
 	}
-	if empty && len(s.Sources) > 0 {
-		return s, errEmptyJournal(stateDir, len(s.Sources))
+	if empty && (len(s.Sources) > 0 || newEvidence(c.StateDir, c.Log).exists()) {
+		return s, c.emptyJournal(len(s.Sources))
 	}
-	s.Retired, s.Deleted, err = retired(stateDir)
+	s.Retired, s.Deleted, err = retired(c.StateDir)
 	return s, err
 }
 

@@ -197,6 +197,7 @@ func (in *Instance) commitTo(ctx context.Context, c *checkpoint, ready []*part) 
 	in.mu.Lock()
 	in.lastID = c.ID
 	in.mu.Unlock()
+	in.noteParts(c.parts)
 	return fault.Hit(fault.PrepareAnchor)
 }
 

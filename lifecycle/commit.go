@@ -128,6 +128,8 @@ func (in *Instance) publish(ctx context.Context, p *part, alive func()) (backend
 	if p.staged != nil {
 		return p.staged.Commit(ctx)
 	}
+	in.noteParts([]*part{p}) // another attempt may have less room than the one before
+	alive()
 	return in.store.Put(ctx, in.object(p, alive, func() (io.ReadCloser, error) {
 		if p.kept != nil {
 			return io.NopCloser(bytes.NewReader(p.kept)), nil

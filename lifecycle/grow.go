@@ -194,6 +194,7 @@ func (in *Instance) claim(s *source, seg *segment) (*growth, error) {
 	if err := in.persist(in.journal.Write, ids, names, u); err != nil {
 		return nil, err
 	}
+	in.evidence.note(u)
 	return &growth{
 		Upload: u, src: s, off: seg.ranges[0].Off, turn: make(chan struct{}, 1), counter: s.sink.Format.Records.Counter(),
 	}, nil

@@ -37,6 +37,7 @@ type Config struct {
 	StateDir string // exists, locked by the caller, mode 0700
 	SpoolDir string // default StateDir/spool
 	Target   string // as the user wrote it, for messages
+	Remedy   string // the command that rebuilds a lost journal, for messages
 	Store    backend.Store
 	Sinks    []Sink // one at "" is added when there is none
 	Batch    bool   // publish nothing before the end of input
@@ -57,6 +58,7 @@ type Config struct {
 
 func (c *Config) setDefaults() {
 	setDefault(&c.SpoolDir, c.StateDir+"/spool")
+	setDefault(&c.Remedy, fmt.Sprintf("sinkfs journal restore --from-target --state-dir %s %s", c.StateDir, c.Target))
 	setDefault(&c.CheckpointTimeout, 10*time.Minute)
 	setDefault(&c.CommitTimeout, 30*time.Second)
 	setDefault(&c.AlarmAfter, 3*time.Minute)
@@ -101,6 +103,7 @@ type Instance struct {
 	tree     *spool.Tree
 	journal  *journal.Journal
 	reserve  *reserve
+	evidence *evidence
 	events   *events
 	follower *follower
 	grower   backend.Grower // nil: the store takes nothing that grows
@@ -127,6 +130,7 @@ type Instance struct {
 	last         *journal.Checkpoint
 	partial      map[uint64]journal.Checkpoint // with parts still committing
 	retained     []uint64                      // checkpoints with a manifest
+	past         []uint64                      // past retention, the manifest is still there
 	recent       []PartStatus                  // finished, oldest first
 	state        State
 	lost         []LostSource // set by recovery only
@@ -167,6 +171,7 @@ func (in *Instance) watchJournal(ctx context.Context) error {
 // Close gives spool and journal back. Run must have returned.
 func (in *Instance) Close() error {
 	in.events.close()
+	in.evidence.close()
 	err := in.journal.Close()
 	if cerr := in.tree.Close(); err == nil {
 		err = cerr

@@ -30,6 +30,7 @@ const (
 type Manifest struct {
 	journal.Checkpoint
 	Instance string       `json:"instance"`
+	Previous uint64       `json:"previous"` // checkpoint of the manifest before, 0: none
 	Files    []PartStatus `json:"files"`
 }
 
@@ -48,7 +49,6 @@ func (in *Instance) archive(done []*part, ended []journal.Checkpoint) {
 		}
 	}
 	in.mu.Lock()
-	defer in.mu.Unlock()
 	for _, p := range done {
 		if !p.File { // a file's part stays until its spool file is gone for good
 			in.garbage = append(in.garbage, journal.DropPart{ID: p.ID})
@@ -71,6 +71,13 @@ func (in *Instance) archive(done []*part, ended []journal.Checkpoint) {
 		}
 	}
 	in.expireManifests()
+	renew := len(in.past) >= expiredAtOnce || in.evidence.missing()
+	in.mu.Unlock()
+	if renew {
+		if err := in.renewEvidence(); err != nil {
+			in.log.Warn("the base of a rebuild is not renewed", slog.Any("error", err))
+		}
+	}
 }
 
 // openCheckpoints are those with a part that is still committing. in.mu is
@@ -97,9 +104,9 @@ func (in *Instance) trimRecent() {
 }
 
 func (in *Instance) archiveOne(c journal.Checkpoint, files []PartStatus) error {
-	m := Manifest{Checkpoint: c, Instance: in.uid, Files: []PartStatus{}}
+	m := Manifest{Checkpoint: c, Instance: in.uid, Previous: in.retainedBefore(c.ID), Files: []PartStatus{}}
 	if before, err := in.Manifest(c.ID); err == nil {
-		m.Files = before.Files
+		m.Files, m.Previous = before.Files, before.Previous
 	}
 	for _, f := range files {
 		if !slices.ContainsFunc(m.Files, func(b PartStatus) bool { return b.Part == f.Part }) {
@@ -112,6 +119,18 @@ func (in *Instance) archiveOne(c journal.Checkpoint, files []PartStatus) error {
 		return fmt.Errorf("manifest %d: %w", c.ID, err)
 	}
 	return in.reserve.spend(func() error { return writeFile(in.manifestPath(c.ID), data, len(files) > 0) })
+}
+
+// retainedBefore is the newest checkpoint before id that has a manifest, 0
+// when there is none.
+func (in *Instance) retainedBefore(id uint64) uint64 {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	i, _ := slices.BinarySearch(in.retained, id)
+	if i == 0 {
+		return 0
+	}
+	return in.retained[i-1]
 }
 
 // deleted is the state of a finished file that a program removed since.
@@ -128,10 +147,13 @@ func (in *Instance) markDeleted(key string) error {
 	}
 	in.mu.Unlock()
 	noted := false
-	for _, id := range in.Checkpoints() {
+	in.mu.Lock()
+	ids := slices.Concat(in.past, in.retained)
+	in.mu.Unlock()
+	for _, id := range ids {
 		m, err := in.Manifest(id)
 		if err != nil {
-			continue // expired since
+			continue // removed since
 		}
 		i := slices.IndexFunc(m.Files, func(f PartStatus) bool { return f.Key == key && f.State != deleted })
 		if i < 0 {
@@ -153,16 +175,18 @@ func (in *Instance) markDeleted(key string) error {
 	return in.write(in.journal.Write)
 }
 
-// expireManifests drops what is past retention. in.mu is held.
+// expiredAtOnce is how many manifests past retention wait for a new base of a
+// rebuild, which has to hold what they tell before they go.
+const expiredAtOnce = 8
+
+// expireManifests forgets what is past retention. in.mu is held.
 func (in *Instance) expireManifests() {
 	for len(in.retained) > in.cfg.Retain {
 		id := in.retained[0]
 		if _, open := in.partial[id]; open {
 			return
 		}
-		if err := os.Remove(in.manifestPath(id)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			in.log.Warn("old manifest stays", slog.Uint64("checkpoint", id), slog.Any("error", err))
-		}
+		in.past = append(in.past, id)
 		in.garbage = append(in.garbage, journal.DropCheckpoint{ID: id})
 		in.retained = in.retained[1:]
 	}
@@ -174,12 +198,19 @@ func (in *Instance) manifestPath(id uint64) string {
 
 // writeFile replaces a file as a whole, durably when sync is set.
 func writeFile(path string, data []byte, sync bool) error {
+	return writeFileWith(path, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	}, sync)
+}
+
+func writeFileWith(path string, fill func(io.Writer) error, sync bool) error {
 	tmp := path + ".tmp"
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
+	err = fill(f)
 	if err == nil && sync {
 		err = f.Sync()
 	}

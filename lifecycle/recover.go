@@ -53,17 +53,18 @@ func Open(ctx context.Context, c Config) (*Instance, error) {
 	if in.tree, err = spool.Open(c.SpoolDir, c.Log); err != nil {
 		return nil, fmt.Errorf("spool %s: %w: %w", c.SpoolDir, ErrState, err)
 	}
-	in.reserve = newReserve(c.StateDir, c.Log)
+	in.reserve, in.evidence = newReserve(c.StateDir, c.Log), newEvidence(c.StateDir, c.Log)
 	err = in.reserve.spend(func() (err error) {
 		in.journal, err = journal.Open(journal.Options{Dir: filepath.Join(c.StateDir, "journal"), Log: c.Log})
 		return err
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("state directory %s: %w: %w", c.StateDir, ErrState, err), in.tree.Close())
+		return nil, errors.Join(c.ofJournal(err), in.tree.Close())
 	}
 	if err := in.recover(ctx); err != nil {
 		return nil, errors.Join(err, in.journal.Close(), in.tree.Close())
 	}
+	in.firstEvidence()
 	in.reserve.fill()
 	return in, nil
 }
@@ -109,7 +110,7 @@ func (in *Instance) load() (recovery, error) {
 		return nil
 	})
 	if err != nil {
-		return r, fmt.Errorf("state directory %s: %w: %w", in.cfg.StateDir, ErrState, err)
+		return r, in.cfg.ofJournal(err)
 	}
 	return r, nil
 }
@@ -178,14 +179,13 @@ func (in *Instance) identify(ctx context.Context, r recovery) error {
 	}
 	old := r.instance
 	switch {
-	case old == nil && len(in.sources) > 0:
-		return errEmptyJournal(in.cfg.StateDir, len(in.sources))
+	case old == nil && (len(in.sources) > 0 || in.evidence.exists()):
+		return in.cfg.emptyJournal(len(in.sources))
 	case old == nil:
-		uid := make([]byte, 8)
-		if _, err := rand.Read(uid); err != nil {
+		var err error
+		if fresh.UID, err = newUID(); err != nil {
 			return err
 		}
-		fresh.UID = hex.EncodeToString(uid)
 	case old.Version > recordsVersion:
 		return fmt.Errorf("state directory %s was written by a newer sinkfs (records %d, this one knows %d), upgrade: %w",
 			in.cfg.StateDir, old.Version, recordsVersion, ErrState)
@@ -202,7 +202,7 @@ func (in *Instance) identify(ctx context.Context, r recovery) error {
 		return fmt.Errorf("state directory %s holds unpublished data of target %s, mount that target once more to publish it, or name another state directory for %s: %w",
 			in.cfg.StateDir, old.Target, in.cfg.Target, ErrState)
 	default:
-		fresh.UID, fresh.Created = old.UID, old.Created
+		fresh.UID, fresh.Former, fresh.Created = old.UID, old.Former, old.Created
 	}
 	in.uid, in.record = fresh.UID, fresh
 	if err := in.meet(ctx); err != nil {
@@ -211,9 +211,23 @@ func (in *Instance) identify(ctx context.Context, r recovery) error {
 	return in.persist(in.journal.Mark, fresh)
 }
 
-func errEmptyJournal(stateDir string, files int) error {
-	return fmt.Errorf("state directory %s: the spool holds files (%d) but the journal is empty: run 'sinkfs journal restore', or name the right state directory: %w",
-		stateDir, files, ErrState)
+// ofJournal adds to an error of the journal what to do.
+func (c *Config) ofJournal(err error) error {
+	if errors.Is(err, journal.ErrDamaged) || errors.Is(err, journal.ErrBehind) || errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("state directory %s: %w: %w: rebuild it with '%s'", c.StateDir, ErrState, err, c.Remedy)
+	}
+	return fmt.Errorf("state directory %s: %w: %w", c.StateDir, ErrState, err)
+}
+
+func (c *Config) emptyJournal(files int) error {
+	return fmt.Errorf("state directory %s: the journal is gone or empty, but it was in use and its spool holds files (%d): rebuild it with '%s', or name the right state directory: %w",
+		c.StateDir, files, c.Remedy, ErrState)
+}
+
+func newUID() (string, error) {
+	uid := make([]byte, 8)
+	_, err := rand.Read(uid)
+	return hex.EncodeToString(uid), err
 }
 
 // meet reaches a target that was never reached with this state directory: a
@@ -248,7 +262,7 @@ func (in *Instance) holdsUnfinished(r recovery) bool {
 func (in *Instance) recoverParts(r recovery, byID map[journal.SourceID]*source) ([]*part, error) {
 	var done []*part
 	for _, rec := range r.parts {
-		p := &part{Part: rec, sink: in.sinkNamed(rec), before: true}
+		p := &part{Part: rec, sink: in.sinkNamed(rec), before: true, noted: true}
 		if p.State == journal.Committing {
 			if _, prepared := r.checkpoints[p.Checkpoint]; !prepared {
 				p.State, p.Checkpoint = journal.Pending, 0 // the mark is missing
@@ -261,8 +275,8 @@ func (in *Instance) recoverParts(r recovery, byID map[journal.SourceID]*source) 
 		for _, x := range p.Ranges {
 			s := byID[x.Source]
 			if s == nil && p.State != journal.Finished {
-				return nil, fmt.Errorf("state directory %s: the spool file of %q is missing, part %d cannot be published: put the spool back, or run 'sinkfs journal restore': %w",
-					in.cfg.StateDir, x.Path, p.ID, ErrState)
+				return nil, fmt.Errorf("state directory %s: the spool file of %q is missing, part %d cannot be published: put the spool back, or, if what it held is lost, rebuild the journal without it: '%s': %w",
+					in.cfg.StateDir, x.Path, p.ID, in.cfg.Remedy, ErrState)
 			}
 			p.sources = append(p.sources, s)
 			if s != nil {
@@ -317,8 +331,8 @@ func (in *Instance) sinkNamed(p journal.Part) *Sink {
 func (in *Instance) recoverSources(now time.Time) error {
 	for _, s := range in.allSources() {
 		if s.node.Done() > s.finished.prefix() {
-			return fmt.Errorf("state directory %s: the journal is older than the spool: %q was released up to byte %d, the journal knows %d: run 'sinkfs journal restore': %w",
-				in.cfg.StateDir, s.node.Path(), s.node.Done(), s.finished.prefix(), ErrState)
+			return fmt.Errorf("state directory %s: the journal is older than the spool: %q was released up to byte %d, the journal knows %d: rebuild it with '%s': %w",
+				in.cfg.StateDir, s.node.Path(), s.node.Done(), s.finished.prefix(), in.cfg.Remedy, ErrState)
 		}
 		st, err := s.node.Stat()
 		if err != nil {

@@ -43,6 +43,7 @@ type part struct {
 	kept    []byte       // the bytes of a small part, while there is room
 	known   backend.Info // what the store said when it published it
 	seen    []glimpse    // of Ranges, as far as known; until it is staged
+	noted   bool         // the evidence has its ranges
 
 	withdrawn bool // its file was opened again; guarded by the source's lock
 }

@@ -220,9 +220,11 @@ func (in *Instance) stay(s *source, now time.Time) error {
 
 func (in *Instance) mark(s *source, m journal.Mark) error {
 	marks := append(slices.Clone(s.marks), m)
-	if err := in.persist(in.journal.Write, s.record(s.finished, marks)); err != nil {
+	record := s.record(s.finished, marks)
+	if err := in.persist(in.journal.Write, record); err != nil {
 		return err
 	}
+	in.evidence.note(record)
 	s.marks = marks
 	return nil
 }

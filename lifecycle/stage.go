@@ -188,6 +188,9 @@ func (in *Instance) stagePart(ctx context.Context, p *part) error {
 	if p.staged != nil || p.Checksum != "" && p.Bytes <= in.store.Properties().StageAbove {
 		return fault.Hit(fault.StageDone)
 	}
+	if p.Bytes > in.store.Properties().StageAbove {
+		in.noteUpload(p)
+	}
 	if g := p.growth; g != nil {
 		p.growth = nil
 		if done, err := in.stageGrown(ctx, p, g); err != nil {

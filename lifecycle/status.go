@@ -94,11 +94,14 @@ type PartStatus struct {
 	Error      string       `json:"error"`
 }
 
-// PartSource is a range of a source in a part, in physical offsets.
+// PartSource is a range of a source in a part, in physical offsets. Ino and
+// Gen name the spool file, whatever its path; an open part has none.
 type PartSource struct {
 	Path   string `json:"path"`
 	Offset int64  `json:"offset"`
 	Length int64  `json:"length"`
+	Ino    uint64 `json:"ino,omitempty"`
+	Gen    uint32 `json:"gen,omitempty"`
 }
 
 // FileStatus is what the user.sinkfs.* attributes of an unfinished name say.
@@ -298,7 +301,7 @@ func (in *Instance) partStatusLocked(p *part) PartStatus {
 		Sources: make([]PartSource, len(p.Ranges)),
 	}
 	for i, x := range p.Ranges {
-		r.Sources[i] = PartSource{Path: x.Path, Offset: x.Off, Length: x.Len}
+		r.Sources[i] = PartSource{Path: x.Path, Offset: x.Off, Length: x.Len, Ino: x.Source.Ino, Gen: x.Source.Gen}
 	}
 	return r
 }

@@ -187,7 +187,7 @@ func TestJournalCommands(t *testing.T) {
 	m := sinkfstest.New(t)
 	appendTo(t, m.Path("app.log"), "one\n")
 	m.Publish()
-	want(t, sinkfstest.Run(t, "journal", "verify", "--state-dir", m.State), 6, "", `sinkfs: state directory `+m.State+` is in use .*\n`)
+	want(t, sinkfstest.Run(t, "journal", "verify", "--state-dir", m.State), 6, "", `sinkfs: state directory is in use: `+m.State+` belongs to process \d+, mounted at `+m.Point+`; .*\n`)
 	want(t, sinkfstest.Run(t, "umount", m.Point), 0, ".*", ".*")
 	want(t, sinkfstest.Run(t, "journal", "verify", "--state-dir", m.State), 0, `\{"seq":.*\}\n`, "")
 	dump := sinkfstest.Run(t, "journal", "dump", "--state-dir", m.State)

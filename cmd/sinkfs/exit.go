@@ -79,7 +79,7 @@ func codeOf(err error) int {
 		return exit.code
 	case errors.Is(err, config.ErrInvalid), errors.Is(err, config.ErrNotBuilt):
 		return codeConfig
-	case errors.Is(err, lifecycle.ErrState), errors.Is(err, journal.ErrLocked), errors.Is(err, journal.ErrDamaged),
+	case errors.Is(err, lifecycle.ErrState), errors.Is(err, lifecycle.ErrUnproved), errors.Is(err, journal.ErrLocked), errors.Is(err, journal.ErrDamaged),
 		errors.Is(err, journal.ErrBehind), errors.Is(err, journal.ErrVersion):
 		return codeState
 	case errors.Is(err, lifecycle.ErrTarget), errors.Is(err, backend.ErrUnsupported), errors.Is(err, backend.ErrPermission):

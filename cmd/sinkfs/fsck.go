@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/cmd/sinkfs/config"
 	"github.com/sinkfs/sinkfs/lifecycle"
 	"github.com/sinkfs/sinkfs/lifecycle/audit"
@@ -127,45 +128,62 @@ func withMountAudit(ctx context.Context, c control, fn func(audit.Input) error) 
 	}})
 }
 
-func withTargetAudit(ctx context.Context, arg string, place statePlace, fn func(audit.Input) error) (err error) {
-	over := []config.Override{{Key: "target", Value: arg, Flag: "TARGET"}}
-	if place.dir != "" {
-		over = append(over, config.Override{Key: "state_dir", Value: place.dir, Flag: "--state-dir"})
+// load is the configuration of the target, whose state directory is known then.
+func (p statePlace) load(environ []string, over ...config.Override) (*config.Config, error) {
+	if p.dir != "" {
+		over = append(over, config.Override{Key: "state_dir", Value: p.dir, Flag: "--state-dir"})
 	}
-	cfg, err := config.Load(place.config, nil, over...)
+	cfg, err := config.Load(p.config, environ, over...)
 	if err == nil {
 		err = cfg.Resolve()
 	}
+	return cfg, err
+}
+
+func withTargetAudit(ctx context.Context, arg string, place statePlace, fn func(audit.Input) error) error {
+	cfg, err := place.load(nil, config.Override{Key: "target", Value: arg, Flag: "TARGET"})
 	if err != nil {
 		return err
 	}
-	if t, err := config.ParseTarget(cfg.Target); err == nil && t.Scheme == "file" { // never made by a look
-		if _, err := os.Stat(t.Path); err != nil {
-			return fail(codeTarget, fmt.Errorf("target: %w", err))
-		}
-	}
 	log := slog.New(slog.DiscardHandler)
-	store, err := config.OpenStore(ctx, cfg, log)
+	store, err := openStore(ctx, cfg, log)
 	if err != nil {
-		return openedTarget(err)
+		return err
 	}
 	if _, err := os.Stat(cfg.StateDir); errors.Is(err, fs.ErrNotExist) && place == (statePlace{}) {
 		return fn(audit.Input{Store: store, State: audit.Fixed(audit.State{})})
 	}
-	unlock, err := lockState(cfg.StateDir)
+	lock, err := lockState(ctx, cfg.StateDir)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
-	state, err := lifecycle.AccountOf(cfg.StateDir, cfg.SpoolDir, log)
+	state, err := lifecycle.AccountOf(lifecycle.Config{
+		StateDir: cfg.StateDir, SpoolDir: cfg.SpoolDir, Target: cfg.Target, Remedy: remedy(place.config, cfg), Log: log,
+	})
 	if err != nil {
-		return fail(codeState, err)
+		err = fail(codeState, err)
+	} else {
+		err = fn(audit.Input{Store: store, State: audit.Fixed(state)})
 	}
-	return fn(audit.Input{Store: store, State: audit.Fixed(state)})
+	return errors.Join(err, lock.Close())
+}
+
+// openStore opens a target that a look must not make.
+func openStore(ctx context.Context, cfg *config.Config, log *slog.Logger) (backend.Store, error) {
+	if t, err := config.ParseTarget(cfg.Target); err == nil && t.Scheme == "file" {
+		if _, err := os.Stat(t.Path); err != nil {
+			return nil, fail(codeTarget, fmt.Errorf("target: %w", err))
+		}
+	}
+	store, err := config.OpenStore(ctx, cfg, log)
+	return store, openedTarget(err)
 }
 
 // openedTarget gives an error of a store that would not open its exit code.
 func openedTarget(err error) error {
+	if err == nil {
+		return nil
+	}
 	if codeOf(err) == codeFailed {
 		return fail(codeTarget, err)
 	}

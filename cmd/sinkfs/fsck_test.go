@@ -41,7 +41,7 @@ func TestFsckOfAMount(t *testing.T) {
 		t.Errorf("got %+v, %v", report, err)
 	}
 	want(t, sinkfstest.Run(t, "fsck", "--state-dir", m.State, m.Point), 3, "", `sinkfs: .* is a mount, .*\n`)
-	want(t, sinkfstest.Run(t, "fsck", "--state-dir", m.State, m.Target), 6, "", `sinkfs: state directory .* is in use .*\n`)
+	want(t, sinkfstest.Run(t, "fsck", "--state-dir", m.State, m.Target), 6, "", `sinkfs: state directory is in use: .* belongs to process \d+, mounted at `+m.Point+`; .*\n`)
 	if err := os.Remove(finished(t, m)); err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,8 @@ func TestFsckWithoutAJournal(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(m.State, "journal")); err != nil {
 		t.Fatal(err)
 	}
-	refused := `sinkfs: .*the spool holds files \(1\) but the journal is empty: .*\n`
+	refused := `sinkfs: .*the journal is gone or empty, but it was in use and its spool holds files \(1\): rebuild it with ` +
+		`'sinkfs journal restore --from-target --state-dir ` + m.State + ` file://` + m.Target + `', .*\n`
 	want(t, sinkfstest.Run(t, "mount", "-b", "--state-dir", m.State, m.Target, m.Point), 6, "", refused) // leaves an empty one
 	want(t, sinkfstest.Run(t, "fsck", "--state-dir", m.State, m.Target), 6, "", refused)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,12 +9,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/sinkfs/sinkfs/cmd/sinkfs/config"
+	"github.com/sinkfs/sinkfs/fusefs/mount"
 	"github.com/sinkfs/sinkfs/lifecycle/journal"
 )
 
@@ -33,7 +33,7 @@ by --state-dir, or found by the target that was mounted.`,
 			Use: use + " [TARGET]", Short: short, Example: "  sinkfs journal " + example,
 			Args: func(cmd *cobra.Command, args []string) error { return oneStateDir(cmd, args, stateDir) },
 			RunE: func(cmd *cobra.Command, args []string) error {
-				return withState(stateDir, args, func(dir string) error { return run(dir, cmd) })
+				return withState(cmd.Context(), stateDir, args, func(dir string) error { return run(dir, cmd) })
 			},
 		}
 	}
@@ -44,8 +44,7 @@ by --state-dir, or found by the target that was mounted.`,
 			func(dir string, cmd *cobra.Command) error { return verifyJournal(dir, cmd.OutOrStdout()) }),
 		sub("backup", "Write the journal to standard output", "backup /data/target > journal.bak",
 			func(dir string, cmd *cobra.Command) error { return journal.Backup(dir, cmd.OutOrStdout()) }),
-		sub("restore", "Read a backup from standard input; the journal that is there is kept beside it", "restore /data/target < journal.bak",
-			func(dir string, cmd *cobra.Command) error { return journal.Restore(dir, cmd.InOrStdin()) }),
+		newRestoreCommand(&stateDir),
 	)
 	return cmd
 }
@@ -65,39 +64,39 @@ func oneStateDir(cmd *cobra.Command, args []string, stateDir string) error {
 
 // withState calls fn with the journal directory of a state directory that no
 // mount uses meanwhile.
-func withState(stateDir string, args []string, fn func(journal string) error) (err error) {
+func withState(ctx context.Context, stateDir string, args []string, fn func(journal string) error) error {
+	target := ""
 	if stateDir == "" {
 		t, err := config.ParseTarget(args[0])
 		if err != nil {
 			return fail(codeUsage, fmt.Errorf("target %s: %w", args[0], err))
 		}
-		if stateDir, err = config.DefaultStateDir(t.String()); err != nil {
+		target = t.String()
+		if stateDir, err = config.DefaultStateDir(target); err != nil {
 			return err
 		}
 	}
-	unlock, err := lockState(stateDir)
+	lock, err := lockState(ctx, stateDir)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
-	return fn(filepath.Join(stateDir, "journal"))
+	dir := filepath.Join(stateDir, "journal")
+	return errors.Join(withRemedy(fn(dir), dir, target), lock.Close())
 }
 
 // lockState takes the lock that a mount holds for as long as it lives.
-func lockState(stateDir string) (unlock func() error, err error) {
-	f, err := os.OpenFile(filepath.Join(stateDir, "lock"), os.O_RDWR, 0)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fail(codeState, fmt.Errorf("%s is not a state directory, name it with --state-dir", stateDir))
-	case err != nil:
+func lockState(ctx context.Context, stateDir string) (*mount.Lock, error) {
+	if _, err := os.Stat(filepath.Join(stateDir, "lock")); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%s is not a state directory, name it with --state-dir", stateDir)
+		}
 		return nil, fail(codeState, err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		holder, _ := io.ReadAll(io.LimitReader(f, 4096)) // it only names the holder
-		return nil, errors.Join(fail(codeState, fmt.Errorf("state directory %s is in use by %s: unmount first, 'sinkfs fsck' works on a mount",
-			stateDir, strings.Join(strings.Fields(string(holder)), " "))), f.Close())
+	lock, err := mount.LockState(ctx, stateDir, 0, mount.Holder{PID: os.Getpid()})
+	if errors.Is(err, mount.ErrInUse) {
+		err = fmt.Errorf("%w; 'sinkfs fsck' and 'sinkfs gc' work on a mount", err)
 	}
-	return f.Close, nil
+	return lock, fail(codeState, err)
 }
 
 func verifyJournal(dir string, out io.Writer) error {

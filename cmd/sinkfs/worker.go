@@ -122,6 +122,7 @@ func (w *work) open(ctx context.Context, notices *fusefs.Notices) error {
 	}
 	c.Store, c.Log, c.Observer = store, w.log.Logger, notices.Observer()
 	c.UID, c.GID = w.s.owner()
+	c.Remedy = remedy(w.f.config, cfg)
 	w.in, err = lifecycle.Open(ctx, c)
 	if err != nil && codeOf(err) == codeFailed {
 		err = fail(codeState, err)

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -246,6 +247,41 @@ func (m *Mount) KillWorker() {
 		m.tb.Fatal(err)
 	}
 	Eventually(m.tb, "the worker is gone", func() bool { return m.findWorker() != pid })
+}
+
+// KillAll is kill -9 of supervisor and worker, and waits until nobody has the
+// state directory.
+func (m *Mount) KillAll() {
+	m.tb.Helper()
+	worker := m.Worker()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", worker))
+	if err != nil {
+		m.tb.Fatal(err)
+	}
+	var supervisor int
+	_, parent, _ := strings.Cut(string(status), "PPid:")
+	if _, err := fmt.Sscan(parent, &supervisor); err != nil {
+		m.tb.Fatal(err)
+	}
+	// The worker may be gone with its supervisor.
+	if err := errors.Join(syscall.Kill(supervisor, syscall.SIGKILL), gone(syscall.Kill(worker, syscall.SIGKILL))); err != nil {
+		m.tb.Fatal(err)
+	}
+	Eventually(m.tb, "the state directory is free", func() bool {
+		f, err := os.Open(filepath.Join(m.State, "lock"))
+		if err != nil {
+			m.tb.Fatal(err)
+		}
+		defer f.Close()
+		return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
+	})
+}
+
+func gone(err error) error {
+	if errors.Is(err, syscall.ESRCH) {
+		return nil
+	}
+	return err
 }
 
 // Eventually waits for a condition.

@@ -71,7 +71,7 @@ func prove(ctx context.Context, in Input, k backend.Key) (why string, err error)
 	}
 	known := newIndex(s)
 	l, _, err := labelOf(ctx, in.Store, k)
-	if err != nil || known.uid == "" || l.instance != known.uid {
+	if err != nil || !known.uids[l.instance] {
 		return "", err
 	}
 	p, ok := known.parts[l.part]

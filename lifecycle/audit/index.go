@@ -11,6 +11,7 @@ import (
 // index is a State, ready to be asked.
 type index struct {
 	uid      string
+	uids     map[string]bool // and those from before the journal was rebuilt
 	counters map[string]uint64
 	parts    map[uint64]journal.Part
 	uploads  []journal.Upload                    // of parts that grow
@@ -20,7 +21,7 @@ type index struct {
 
 func newIndex(s State) *index {
 	x := &index{
-		counters: map[string]uint64{}, parts: map[uint64]journal.Part{},
+		uids: map[string]bool{}, counters: map[string]uint64{}, parts: map[uint64]journal.Part{},
 		streams: map[journal.SourceID]journal.Source{}, sources: s.Sources,
 	}
 	for _, p := range s.Retired {
@@ -30,6 +31,9 @@ func newIndex(s State) *index {
 		switch r := r.(type) {
 		case journal.Instance:
 			x.uid = r.UID
+			for _, uid := range append(r.Former, r.UID) {
+				x.uids[uid] = true
+			}
 		case journal.Counter:
 			x.counters[r.Sink] = r.Next
 		case journal.Part:

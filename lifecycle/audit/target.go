@@ -11,21 +11,16 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/lifecycle/journal"
 )
-
-// batch is how many objects are looked at together.
-const batch = 1000
 
 // target explains every object, then what should be there and is not.
 func (a *audit) target(ctx context.Context) error {
 	if err := a.know(ctx); err != nil {
 		return err
 	}
-	if err := a.walk(ctx, ""); err != nil {
+	if err := Walk(ctx, a.in.Store, func(i backend.Info) error { return a.look(ctx, i) }); err != nil {
 		return err
 	}
 	// What was published while the target was walked is known by now.
@@ -55,77 +50,17 @@ func (a *audit) again(ctx context.Context, k backend.Key) error {
 	return a.tell(r)
 }
 
-var errFull = errors.New("batch is full")
-
-// walk goes through a directory in batches, and then through those in it.
-func (a *audit) walk(ctx context.Context, dir backend.Key) error {
-	var dirs []backend.Key
-	for after, more := "", true; more; {
-		var files []backend.Key
-		err := a.in.Store.List(ctx, dir, after, func(name string, i backend.Info) error {
-			if len(files) == batch {
-				return errFull
-			}
-			after = name
-			if i.Dir {
-				dirs = append(dirs, i.Key)
-			} else {
-				files = append(files, i.Key)
-			}
-			return nil
-		})
-		more = errors.Is(err, errFull)
-		if err != nil && !more && !errors.Is(err, backend.ErrNotExist) {
-			return err
-		}
-		if err := a.look(ctx, files); err != nil {
-			return err
-		}
-	}
-	for _, d := range dirs {
-		if err := a.walk(ctx, d); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// look asks for the metadata of objects, in parallel, and explains them in
-// order.
-func (a *audit) look(ctx context.Context, files []backend.Key) error {
-	infos := make([]backend.Info, len(files))
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(max(1, a.in.Store.Properties().Parallel))
-	for i, k := range files {
-		g.Go(func() error {
-			info, err := a.in.Store.Stat(gctx, k)
-			if errors.Is(err, backend.ErrNotExist) {
-				return nil // deleted meanwhile
-			}
-			infos[i] = info
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
+// look explains one object; what looks wrong is looked at again.
+func (a *audit) look(ctx context.Context, info backend.Info) error {
+	r, err := a.explain(ctx, info)
+	if err != nil {
 		return err
 	}
-	for _, info := range infos {
-		if info.Key == "" {
-			continue
-		}
-		r, err := a.explain(ctx, info)
-		if err != nil {
-			return err
-		}
-		if r.Kind.problem() {
-			a.doubts = append(a.doubts, info.Key)
-			continue
-		}
-		if err := a.tell(r); err != nil {
-			return err
-		}
+	if r.Kind.problem() {
+		a.doubts = append(a.doubts, info.Key)
+		return nil
 	}
-	return nil
+	return a.tell(r)
 }
 
 // explain says what one object is, and remembers which part of ours it holds.
@@ -144,7 +79,7 @@ func (a *audit) explain(ctx context.Context, i backend.Info) (Row, error) {
 		return r, nil
 	case a.known.uid == "":
 		r.Kind, r.Explanation = Finished, l.String()+"; no journal at hand to compare it with"
-	case l.instance != a.known.uid:
+	case !a.known.uids[l.instance]:
 		r.Kind, r.Explanation = Other, l.String()
 	default:
 		r.Kind, r.Explanation = a.ours(i, l)
@@ -278,7 +213,7 @@ func (a *audit) place(ctx context.Context, p journal.Part) (Row, error) {
 	if err != nil {
 		return Row{}, err
 	}
-	if l, ok := readLabel(info.Meta); ok && l.instance == a.known.uid && l.part != p.ID {
+	if l, ok := readLabel(info.Meta); ok && a.known.uids[l.instance] && l.part != p.ID {
 		return Row{
 			Area: Target, Kind: Missing, Path: p.Key, Bytes: p.Bytes,
 			Explanation: fmt.Sprintf("part %d of checkpoint %d was published here: somebody deleted it, and %v has the name now", p.ID, p.Checkpoint, l),

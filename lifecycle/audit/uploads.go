@@ -19,7 +19,7 @@ func (a *audit) uploads(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	found, err := a.listUploads(ctx, lister)
+	found, err := listUploads(ctx, a.in.Store, lister, a.known, a.staged)
 	if err != nil || len(found) == 0 {
 		return err
 	}
@@ -40,16 +40,44 @@ func (a *audit) uploads(ctx context.Context) error {
 	return nil
 }
 
+// ExplainUploads explains what is staged at the store; Remove aborts what is
+// Abandoned. Some stores tell of an upload only who knows its key: keys are
+// those at which there may be some, beside those of parts.
+func ExplainUploads(ctx context.Context, in Input, keys []backend.Key) ([]Row, error) {
+	lister, ok := in.Store.(backend.UploadLister)
+	if !ok {
+		return nil, nil
+	}
+	s, err := in.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	known := newIndex(s)
+	found, err := listUploads(ctx, in.Store, lister, known, keys)
+	if err != nil {
+		return nil, err
+	}
+	var rows []Row
+	for _, u := range found {
+		r, err := explainUpload(ctx, in.Store, known, u)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, r)
+	}
+	return rows, nil
+}
+
 // listUploads asks for all uploads, and for those of each key that something
 // was staged at: some stores tell only what is asked for by its key.
-func (a *audit) listUploads(ctx context.Context, lister backend.UploadLister) ([]backend.Upload, error) {
-	keys := append([]backend.Key{"", backend.Probe}, a.staged...)
-	for _, p := range a.known.parts {
-		if p.Bytes > a.in.Store.Properties().StageAbove {
+func listUploads(ctx context.Context, s backend.Store, lister backend.UploadLister, known *index, staged []backend.Key) ([]backend.Upload, error) {
+	keys := append([]backend.Key{"", backend.Probe}, staged...)
+	for _, p := range known.parts {
+		if p.Bytes > s.Properties().StageAbove {
 			keys = append(keys, backend.Key(p.Key))
 		}
 	}
-	for _, u := range a.known.uploads {
+	for _, u := range known.uploads {
 		keys = append(keys, backend.Key(u.Key))
 	}
 	slices.Sort(keys)
@@ -101,7 +129,7 @@ func explainUpload(ctx context.Context, s backend.Store, known *index, u backend
 	switch {
 	case at != nil:
 		r.Kind, r.Explanation = Abandoned, fmt.Sprintf("an attempt of part %d, which is finished", at.ID)
-	case strings.Contains(r.Path, "-"+known.uid+"-"):
+	case known.named(r.Path):
 		r.Kind, r.Explanation = Abandoned, "an attempt of this instance, no part of which is waiting for this name"
 	default:
 		info, err := s.Stat(ctx, u.Key)
@@ -109,13 +137,23 @@ func explainUpload(ctx context.Context, s backend.Store, known *index, u backend
 			return r, err
 		}
 		l, ours := readLabel(info.Meta)
-		if err == nil && ours && l.instance == known.uid {
+		if err == nil && ours && known.uids[l.instance] {
 			r.Kind, r.Explanation = Abandoned, fmt.Sprintf("%v is finished at its key", l)
 			return r, nil
 		}
 		r.Explanation = "begun by another host or program"
 	}
 	return r, nil
+}
+
+// named says whether a key has the name of a part of the instance.
+func (x *index) named(key string) bool {
+	for uid := range x.uids {
+		if strings.Contains(key, "-"+uid+"-") {
+			return true
+		}
+	}
+	return false
 }
 
 // removeUpload aborts an upload that is still proved to be abandoned.

@@ -21,9 +21,10 @@ type Range struct {
 // Instance is written once per state directory and when the target was
 // reached for the first time.
 type Instance struct {
-	Version  int       `json:"version"` // of the records
-	UID      string    `json:"uid"`     // in every name that the instance makes
-	Target   string    `json:"target"`  // URL as configured
+	Version  int       `json:"version"`          // of the records
+	UID      string    `json:"uid"`              // in every name that the instance makes
+	Former   []string  `json:"former,omitempty"` // uids from before the journal was rebuilt
+	Target   string    `json:"target"`           // URL as configured
 	Identity string    `json:"identity"`
 	SpoolIno uint64    `json:"spool_ino"` // inode of the spool's root: a copied state directory has another
 	Created  time.Time `json:"created"`

@@ -24,13 +24,19 @@ func mountOSS(t *testing.T) (*ossfake.Server, *faultproxy.Proxy, *sinkfstest.Mou
 	server := ossfake.New(t, bucket)
 	proxy := faultproxy.New(t, server.URL)
 	m := sinkfstest.At(t, "oss://"+bucket+"/prod")
+	m.Start(flagsOSS(t, proxy.URL)...)
+	return server, proxy, m
+}
+
+// flagsOSS is the flag that names the endpoint.
+func flagsOSS(t *testing.T, url string) []string {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "sinkfs.yaml")
-	text := fmt.Sprintf("store: {oss: {endpoint: %q, region: %s}}\ncheckpoint: {commit_timeout: 5s}\n", proxy.URL, ossfake.Region)
+	text := fmt.Sprintf("store: {oss: {endpoint: %q, region: %s}}\ncheckpoint: {commit_timeout: 5s}\n", url, ossfake.Region)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m.Start("-c", file)
-	return server, proxy, m
+	return []string{"-c", file}
 }
 
 // recordsOSS counts the lines of all objects.
