@@ -26,7 +26,6 @@ type Sink struct {
 	Temporary   []string // globs of names that are never published
 	Rotated     []string
 	Whole       []string // globs of names that are files in a stream sink
-	DeadLetter  bool     // torn last records go aside instead of into a part
 	HoldUnknown bool     // stop and ask when a committed upload is unknown
 	AllowDelete bool     // finished files may be unlinked
 }

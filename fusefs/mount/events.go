@@ -128,9 +128,6 @@ func (s *supervisor) onDetach() {
 		if err := s.conn.detach(); err != nil {
 			m.Text = err.Error()
 		}
-		if m.Open.Count > 0 {
-			s.log.Warn("unmounted although files are open", slog.String("open", m.Open.String()))
-		}
 	}
 	s.order(m)
 }

@@ -47,8 +47,8 @@ type Sink struct {
 	Temporary   []string `yaml:"temporary" doc:"globs of names that are never published"`
 	Rotated     []string `yaml:"rotated" doc:"globs of names that log rotation makes, never published"`
 	Whole       []string `yaml:"whole" doc:"globs of names that are whole files in a stream sink"`
-	MaxRecord   Size     `yaml:"max_record" doc:"longest record; longer ones are cut and counted"`
-	Torn        string   `yaml:"torn" enum:"publish,deadletter" doc:"what becomes of a last record without its end"`
+	MaxRecord   Size     `yaml:"max_record" doc:"longest record; longer ones are cut there, each piece is one"`
+	Torn        string   `yaml:"torn" enum:"publish" doc:"what becomes of a last record without its end once nobody can end it"`
 	OnUnknown   string   `yaml:"on_unknown" enum:"restage,hold" doc:"what to do when the store lost a staged part: stage it again, or stop and ask"`
 	AllowDelete bool     `yaml:"allow_delete" doc:"finished files may be unlinked through the mount"`
 }

@@ -52,7 +52,6 @@ func (c *Config) Sinks() ([]lifecycle.Sink, error) {
 			Temporary:   s.Temporary,
 			Rotated:     s.Rotated,
 			Whole:       s.Whole,
-			DeadLetter:  s.Torn == "deadletter",
 			HoldUnknown: s.OnUnknown == "hold",
 			AllowDelete: s.AllowDelete,
 		})
