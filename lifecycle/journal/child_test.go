@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -236,6 +237,7 @@ func childHold(dir string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	debug.FreeOSMemory() // what is left is what an idle one needs, whenever the collector last came
 	if _, err := fmt.Fprintln(out, "open"); err != nil {
 		return err
 	}
