@@ -23,13 +23,14 @@ import (
 const (
 	// recordsVersion is the version of the journal's records.
 	recordsVersion = 1
-	// firstContact is how long a target that was never reached may take.
-	firstContact = 15 * time.Second
+	// firstContact is how long a target that was never reached may take: a
+	// mount of it has an answer within 15 s, with its start and end.
+	firstContact = 12 * time.Second
 )
 
 // Open recovers the state directory: the journal is verified, the spool
 // scanned, no data re-read, and the store is asked only when it was never
-// reached with this state directory (15 s, else ErrTarget). Errors wrap
+// reached with this state directory (12 s, else ErrTarget). Errors wrap
 // ErrState or ErrTarget and say what to do.
 func Open(ctx context.Context, c Config) (*Instance, error) {
 	c.setDefaults()
