@@ -139,9 +139,15 @@ func TestObjects(t *testing.T) {
 	put(t, s, "events/damaged", "damaged", damaged)
 	put(t, s, "_sinkfs/0123abcd/3.json", "{}", backend.Meta{"sinkfs-instance": uid})
 	s.Foreign("foreign", []byte("foreign"))
+	// A file's part stays until its spool file is gone; what became of the
+	// object is told by the manifest of its checkpoint, as long as that is kept.
+	expired := part(23, 0, backend.Info{Key: "files/deleted-long-ago", Size: 5}, journal.Finished)
+	expired.File, expired.Checkpoint = true, 2
+	vanished := part(24, 0, backend.Info{Key: "files/vanished", Size: 6}, journal.Finished)
+	vanished.File = true
 
 	r := fsck(t, audit.Input{Store: s, State: audit.Fixed(audit.State{
-		Records: records(finished, committing, pending, shorter, differs, otherSum, moved, newer, gone, notYet, replaced, elsewhere),
+		Records: records(finished, committing, pending, shorter, differs, otherSum, moved, newer, gone, notYet, replaced, elsewhere, expired, vanished, journal.Checkpoint{ID: 3}),
 		Retired: []journal.Part{retired},
 	})})
 	wantRows(t, r,
@@ -168,6 +174,7 @@ func TestObjects(t *testing.T) {
 		problem(object(audit.Mismatch, "events/shorter", 7)),
 		problem(object(audit.Orphan, "events/too-early", 9)),
 		object(audit.Finished, "files/old.csv", 6),
+		problem(object(audit.Missing, "files/vanished", 6)),
 		object(audit.Foreign, "foreign", 7),
 	)
 }

@@ -14,6 +14,7 @@ type index struct {
 	uids     map[string]bool // and those from before the journal was rebuilt
 	counters map[string]uint64
 	parts    map[uint64]journal.Part
+	kept     map[uint64]bool                     // checkpoints that are remembered with their parts
 	uploads  []journal.Upload                    // of parts that grow
 	streams  map[journal.SourceID]journal.Source // that the journal knows
 	sources  []Source
@@ -21,7 +22,7 @@ type index struct {
 
 func newIndex(s State) *index {
 	x := &index{
-		uids: map[string]bool{}, counters: map[string]uint64{}, parts: map[uint64]journal.Part{},
+		uids: map[string]bool{}, counters: map[string]uint64{}, kept: map[uint64]bool{}, parts: map[uint64]journal.Part{},
 		streams: map[journal.SourceID]journal.Source{}, sources: s.Sources,
 	}
 	for _, p := range s.Retired {
@@ -36,6 +37,8 @@ func newIndex(s State) *index {
 			}
 		case journal.Counter:
 			x.counters[r.Sink] = r.Next
+		case journal.Checkpoint:
+			x.kept[r.ID] = true
 		case journal.Part:
 			x.parts[r.ID] = r
 		case journal.Upload:
@@ -48,6 +51,12 @@ func newIndex(s State) *index {
 		delete(x.parts, id)
 	}
 	return x
+}
+
+// forgotten says that a file's part is journaled only because its spool file is
+// not gone yet: what a program deleted since is not known any more.
+func (x *index) forgotten(p journal.Part) bool {
+	return p.File && p.Checkpoint > 0 && !x.kept[p.Checkpoint]
 }
 
 // Sources lists the files of a spool.

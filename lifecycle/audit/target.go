@@ -181,7 +181,7 @@ func (a *audit) verify(ctx context.Context, i backend.Info) (wrong string, err e
 func (a *audit) missing(ctx context.Context) error {
 	var gone []journal.Part
 	for id, p := range a.known.parts {
-		if _, seen := a.seen[id]; !seen && p.State == journal.Finished {
+		if _, seen := a.seen[id]; !seen && p.State == journal.Finished && !a.known.forgotten(p) {
 			gone = append(gone, p)
 		}
 	}
