@@ -67,32 +67,6 @@ func collectOSS(t *testing.T, server *ossfake.Server, m *sinkfstest.Mount) {
 	}
 }
 
-func TestPublishOSS(t *testing.T) {
-	server, _, m := mountOSS(t)
-	large := bytes.Repeat([]byte("0123456789abcde\n"), 20<<16) // 20 MiB
-	write(t, m.Path("app.log"), []byte("hello\n"))
-	write(t, m.Path("large.gz"), large)
-	write(t, m.Path("small.gz"), []byte("small"))
-	if keys := server.Keys(bucket); len(keys) != 0 {
-		t.Errorf("%q are listed before the checkpoint", keys)
-	}
-	m.Publish()
-	got := server.Objects(bucket, "prod/")
-	if len(got) != 3 {
-		t.Errorf("%d objects, want 3", len(got))
-	}
-	for key, body := range got {
-		want := map[string][]byte{"large.gz": large, "small.gz": []byte("small")}[filepath.Base(key)]
-		if want == nil {
-			want = []byte("hello\n")
-		}
-		if seen, err := os.ReadFile(m.Path(key)); err != nil || !bytes.Equal(seen, want) || !bytes.Equal(body, want) {
-			t.Errorf("%s has %d bytes, in the mount %d, %v; want %d, or others", key, len(body), len(seen), err, len(want))
-		}
-	}
-	collectOSS(t, server, m)
-}
-
 // TestLargeOSS publishes a file of 1 GiB within a bound of memory.
 func TestLargeOSS(t *testing.T) {
 	server, _, m := mountOSS(t)
@@ -121,42 +95,4 @@ func TestLargeOSS(t *testing.T) {
 		t.Errorf("the worker took %d MiB", peak>>20)
 	}
 	t.Logf("1 GiB published in %v, %d MiB of memory at most", took.Round(time.Millisecond), peak>>20)
-}
-
-// TestFaultsOSS has every call of a mount fail in every way, while it
-// publishes.
-func TestFaultsOSS(t *testing.T) {
-	server, proxy, m := mountOSS(t)
-	calls := []faultproxy.Call{faultproxy.Put, faultproxy.Begin, faultproxy.Part, faultproxy.Complete, faultproxy.Head, faultproxy.List}
-	lines := 0
-	for _, call := range calls {
-		for _, fault := range append(faultproxy.Faults(), faultproxy.ErrorIn200) {
-			name := fmt.Sprintf("%s-%s", call, fault)
-			body := []byte("file " + name)
-			if call == faultproxy.Begin || call == faultproxy.Part || call == faultproxy.Complete {
-				body = append(bytes.Repeat([]byte("0123456789abcde\n"), 17<<16), body...)
-			}
-			write(t, m.Path(name+".log"), []byte("line "+name+"\n"))
-			write(t, m.Path(name+".gz"), body)
-			lines++
-			proxy.Set(faultproxy.Rule{Call: call, Fault: fault, Count: 2})
-			r := sinkfstest.Run(t, "checkpoint", m.Point)
-			for try := 0; r.Code != 0 && try < 3; try++ { // a part that could not be staged goes to the next
-				r = sinkfstest.Run(t, "checkpoint", m.Point)
-			}
-			if r.Code != 0 {
-				t.Errorf("%s: checkpoint ended with %d: %s%s", name, r.Code, r.Stdout, r.Stderr)
-			}
-			proxy.Set()
-		}
-	}
-	t.Logf("%d cases of call and fault", lines)
-	got := recordsOSS(server)
-	if n := count(got, "line "); n != lines {
-		t.Errorf("%d lines are published, want %d once each", n, lines)
-	}
-	if n := count(got, "file "); n != lines {
-		t.Errorf("%d files are published, want %d once each", n, lines)
-	}
-	collectOSS(t, server, m)
 }

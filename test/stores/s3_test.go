@@ -69,24 +69,6 @@ func (s store) objects(t *testing.T, prefix string) map[string][]byte {
 	return all
 }
 
-// keys are those that end like this.
-func (s store) keys(t *testing.T, end string) map[string]bool {
-	t.Helper()
-	keys := map[string]bool{}
-	if err := s.bucket.List(t.Context(), "", func(o types.Object) error {
-		if strings.HasSuffix(*o.Key, end) {
-			keys[*o.Key] = true
-		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if len(keys) != 1 {
-		t.Errorf("%d objects end in %s, want 1", len(keys), end)
-	}
-	return keys
-}
-
 // records counts the lines of all objects.
 func (s store) records(t *testing.T, prefix string) map[string]int {
 	t.Helper()
@@ -125,36 +107,35 @@ func target(t *testing.T, m *sinkfstest.Mount) (state, message string) {
 }
 
 func TestPublish(t *testing.T) {
-	each(t, func(t *testing.T, s store) {
-		m := sinkfstest.At(t, "s3://"+bucket+"/prod")
-		m.Start(s.config(t)...)
-		large := bytes.Repeat([]byte("0123456789abcde\n"), 20<<16) // 20 MiB
+	everywhere(t, func(t *testing.T, s site) {
+		m := mountOf(t, s)
+		m.Start(settings(t, s, s.URL())...)
+		want := map[string][]byte{"large.gz": bytes.Repeat([]byte("0123456789abcde\n"), 20<<16), "small.gz": []byte("small")} // 20 MiB
 		write(t, m.Path("app.log"), []byte("hello\n"))
-		write(t, m.Path("large.gz"), large)
-		write(t, m.Path("small.gz"), []byte("small"))
-		if n := len(s.objects(t, "")); n != 0 {
-			t.Errorf("%d objects are listed before the checkpoint", n)
+		for name, body := range want {
+			write(t, m.Path(name), body)
+		}
+		if keys := s.Keys(t, ""); len(keys) != 0 {
+			t.Errorf("%q are listed before the checkpoint", keys)
 		}
 		m.Publish()
-		got := s.objects(t, "prod/")
-		if len(got) != 3 {
-			t.Errorf("%d objects, want 3", len(got))
+		keys := s.Keys(t, "prod/")
+		if len(keys) != 3 {
+			t.Errorf("%q are listed, want 3", keys)
 		}
-		for key, body := range got {
-			want := []byte("hello\n")
-			switch filepath.Base(key) {
-			case "large.gz":
-				want = large
-			case "small.gz":
-				want = []byte("small")
+		for _, key := range keys {
+			want := want[filepath.Base(key)]
+			if want == nil {
+				want = []byte("hello\n")
 			}
-			if !bytes.Equal(body, want) {
+			if body := s.Get(t, "prod/"+key); !bytes.Equal(body, want) {
 				t.Errorf("%s has %d bytes, want %d, or others", key, len(body), len(want))
 			}
 			if seen, err := os.ReadFile(m.Path(key)); err != nil || !bytes.Equal(seen, want) {
 				t.Errorf("%s in the mount has %d bytes, %v", key, len(seen), err)
 			}
 		}
+		tidy(t, s, m)
 	})
 }
 
