@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -72,6 +73,7 @@ func count(records map[string]int, prefix string) (n int) {
 func suffer(t *testing.T, s site, m *sinkfstest.Mount, proxy *faultproxy.Proxy, call faultproxy.Call, fault faultproxy.Fault) time.Duration {
 	t.Helper()
 	name := fmt.Sprintf("%s-%s", call, fault)
+	proxy.Set(faultproxy.Rule{Call: call, Fault: fault, Count: 2})
 	line := []byte("line " + name + "\n")
 	f, err := os.OpenFile(m.Path("app.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
 	if err != nil {
@@ -88,8 +90,10 @@ func suffer(t *testing.T, s site, m *sinkfstest.Mount, proxy *faultproxy.Proxy, 
 	case faultproxy.Begin, faultproxy.Part, faultproxy.Complete:
 		body = append(bytes.Repeat([]byte("0123456789abcde\n"), 17<<16), body...)
 	}
-	write(t, m.Path(name+".gz"), body)
-	proxy.Set(faultproxy.Rule{Call: call, Fault: fault, Count: 2})
+	if err := os.Mkdir(m.Path(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, m.Path(name, name+".gz"), body) // in a directory that nobody has listed yet
 	start := time.Now()
 	r := sinkfstest.Run(t, "checkpoint", m.Point)
 	for try := 0; r.Code != 0 && try < 3; try++ { // a part that could not be staged goes to the next
@@ -108,6 +112,10 @@ func suffer(t *testing.T, s site, m *sinkfstest.Mount, proxy *faultproxy.Proxy, 
 		sinkfstest.Eventually(t, name+": its file reads as it was written", func() bool { // a reader tries again
 			seen, err := os.ReadFile(path)
 			return err == nil && bytes.Equal(seen, body)
+		})
+		sinkfstest.Eventually(t, name+": its file is listed", func() bool {
+			entries, err := os.ReadDir(filepath.Dir(path))
+			return err == nil && slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == filepath.Base(path) }) && proxy.Hits() > 0
 		})
 	}
 	proxy.Set()
