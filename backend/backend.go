@@ -134,6 +134,10 @@ type Store interface {
 
 // Staged is an object whose bytes are in the store but which nobody sees.
 type Staged interface {
+	// Checksum is that of the bytes as they were read, in the form of
+	// Info.Checksum: whoever stages a body need not take it too. A store that
+	// keeps none tells it all the same.
+	Checksum() string
 	// Commit publishes it under its key, never overwriting, with the errors
 	// of Put. It may be called again after an error.
 	Commit(ctx context.Context) (Info, error)

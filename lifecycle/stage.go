@@ -34,14 +34,16 @@ const (
 // errChanged: bytes that were checked once read differently now.
 var errChanged = errors.New("the bytes in the spool changed after they were first read: a program wrote through a mapping or with AIO")
 
-// body reads the ranges of a part as one stream, with the checksum and the
-// number of records of all of it once it was read to its end.
+// body reads the ranges of a part as one stream, with the number of records
+// and, unless whoever reads it takes that, the checksum of all of it once it
+// was read to its end.
 type body struct {
 	p       *part
 	next    int
 	open    *source  // whose file is open
 	file    *os.File // nil before the first range
 	in      io.Reader
+	staged  bool // the store takes the checksum
 	sum     uint32
 	counter format.Counter
 	alive   func() // called as bytes pass
@@ -65,7 +67,9 @@ func (b *body) Read(buf []byte) (int, error) {
 			}
 		}
 		n, err := b.in.Read(buf)
-		b.sum = crc32.Update(b.sum, castagnoli, buf[:n])
+		if !b.staged {
+			b.sum = crc32.Update(b.sum, castagnoli, buf[:n])
+		}
 		_, _ = b.counter.Write(buf[:n]) // never fails
 		b.alive()
 		if errors.Is(err, io.EOF) {
@@ -115,15 +119,7 @@ func (b *body) Close() error {
 	return err
 }
 
-func (b *body) checksum() string { return formatSum(b.sum) }
-
-func formatSum(sum uint32) string { return fmt.Sprintf("crc32c:%08x", sum) }
-
-// note takes the checksum of bytes that pass, and counts their records.
-func (g *growth) note(p []byte) {
-	g.sum = crc32.Update(g.sum, castagnoli, p)
-	_, _ = g.counter.Write(p) // never fails
-}
+func (b *body) checksum() string { return fmt.Sprintf("crc32c:%08x", b.sum) }
 
 // object is the part as the store gets it.
 func (in *Instance) object(p *part, alive func(), open func() (io.ReadCloser, error)) backend.Object {
@@ -211,6 +207,7 @@ func (in *Instance) stagePart(ctx context.Context, p *part) error {
 	var last *body
 	staged, err := in.store.Stage(ctx, in.object(p, alive, func() (io.ReadCloser, error) {
 		last = newBody(p, alive)
+		last.staged = true
 		return last, nil
 	}))
 	if err != nil {
@@ -218,7 +215,7 @@ func (in *Instance) stagePart(ctx context.Context, p *part) error {
 		return err
 	}
 	in.target.ok()
-	if err := in.check(p, last.checksum(), last.counter.Count()); err != nil {
+	if err := in.check(p, staged.Checksum(), last.counter.Count()); err != nil {
 		return errors.Join(err, staged.Abort(ctx))
 	}
 	p.staged = staged
@@ -285,7 +282,7 @@ func (in *Instance) forget(p *part) {
 // check compares what was read with what was read before, and notes it the
 // first time.
 func (in *Instance) check(p *part, sum string, records int64) error {
-	if p.Checksum != "" && p.Checksum != sum {
+	if p.Checksum != "" && !sameSum(p.Checksum, sum) {
 		return fmt.Errorf("part %d: %w", p.ID, errChanged)
 	}
 	in.update(p, func(r *journal.Part) {

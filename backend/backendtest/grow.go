@@ -94,7 +94,9 @@ func testGrowInvisible(t *testing.T, target Target) {
 	st := seal(t, g)
 	unseen()
 
+	taken := st.Checksum()
 	info := commit(t, st)
+	wantTaken(t, target, taken, info)
 	o.Size = int64(len(body))
 	wantInfo(t, info, o)
 	seen, err := s.Stat(t.Context(), "d/e/a")

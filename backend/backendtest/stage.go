@@ -18,6 +18,15 @@ func commit(t *testing.T, st backend.Staged) backend.Info {
 	return info
 }
 
+// wantTaken compares the checksum that was taken while staging with that of
+// the object.
+func wantTaken(t *testing.T, target Target, taken string, info backend.Info) {
+	t.Helper()
+	if taken == "" || taken != info.Checksum && !target.NoChecksum {
+		t.Errorf("Checksum() of what was staged is %q, the object has %q", taken, info.Checksum)
+	}
+}
+
 func abort(t *testing.T, st backend.Staged) {
 	t.Helper()
 	if err := st.Abort(t.Context()); err != nil {
@@ -42,8 +51,10 @@ func testStageInvisible(t *testing.T, target Target) {
 	_, err = s.Open(t.Context(), "d/e/a", 0, -1)
 	WantKind(t, "Open of a staged object", err, backend.ErrNotExist)
 
+	taken := st.Checksum()
 	info := commit(t, st)
 	wantInfo(t, info, o)
+	wantTaken(t, target, taken, info)
 	seen, err := s.Stat(t.Context(), "d/e/a")
 	if err != nil || seen.Checksum != info.Checksum || !target.keeps(seen.Checksum) {
 		t.Errorf("Stat = %+v, %v, want the checksum that Commit gave: %q", seen, err, info.Checksum)

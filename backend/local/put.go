@@ -177,6 +177,9 @@ type staged struct {
 	done   bool
 }
 
+// Checksum is that of the file.
+func (st *staged) Checksum() string { return st.info.Checksum }
+
 // Commit gives the file its name.
 func (st *staged) Commit(ctx context.Context) (backend.Info, error) {
 	st.mu.Lock()

@@ -35,6 +35,12 @@ type staged struct {
 	began  time.Time // likewise
 }
 
+func (st *staged) Checksum() string {
+	st.store.mu.Lock()
+	defer st.store.mu.Unlock()
+	return st.object.info.Checksum
+}
+
 func (st *staged) Commit(ctx context.Context) (backend.Info, error) {
 	err := st.store.run(ctx, Commit, st.key(), st.commit)
 	if err != nil {

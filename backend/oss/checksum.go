@@ -20,6 +20,8 @@ var _ objects.Sum = crc{}
 
 func (crc) Update(sum uint64, p []byte) uint64 { return crc64.Update(sum, ecma, p) }
 
+func (crc) Text(sum uint64) string { return formatSum(sum) }
+
 func (crc) Combine(first, second uint64, n int64) uint64 {
 	return aliyun.CRC64Combine(first, second, uint64(max(0, n)))
 }

@@ -92,6 +92,8 @@ func (crc) Update(sum uint64, p []byte) uint64 {
 	return uint64(crc32.Update(uint32(sum), castagnoli, p))
 }
 
+func (crc) Text(sum uint64) string { return formatSum(uint32(sum)) }
+
 func (crc) Combine(first, second uint64, n int64) uint64 {
 	return uint64(combine(uint32(first), uint32(second), n))
 }

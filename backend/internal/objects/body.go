@@ -156,6 +156,8 @@ type Sum interface {
 	// Combine returns the checksum of a text from those of its two pieces, of
 	// which the second has n bytes.
 	Combine(first, second uint64, n int64) uint64
+	// Text is a checksum as Info has it.
+	Text(sum uint64) string
 }
 
 // Hash takes the checksum of what is written to it.

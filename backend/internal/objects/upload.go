@@ -208,6 +208,9 @@ type staged[P any] struct {
 	info *backend.Info
 }
 
+// Checksum is that of all parts.
+func (st *staged[P]) Checksum() string { return st.upload.Sum.Text(st.upload.sum) }
+
 // Commit completes the upload with one request.
 func (st *staged[P]) Commit(ctx context.Context) (backend.Info, error) {
 	st.mu.Lock()
