@@ -69,7 +69,7 @@ func nth(p fault.Point, k int) int {
 	case fault.StoreBegun, fault.StoreTemp, fault.StoreLinked: // once for a large file
 		hits = []int{1, 2, 3}
 	case fault.HandoverAdopted:
-		hits = []int{1} // each hand-over is another process
+		return 1 // each hand-over is another process
 	}
 	return hits[k%len(hits)] + k/len(hits)*10
 }
