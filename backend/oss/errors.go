@@ -105,7 +105,7 @@ var statuses = map[int]objects.Meaning{
 // failure gives an error of the SDK its kind and says what to do.
 func (s *Store) failure(ctx context.Context, what string, err error, header http.Header) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("%s: %w", what, s.gate.Ended(ctx))
+		return fmt.Errorf("%s: %w", what, s.gate.Ended(ctx, s.options.Endpoint))
 	}
 	m, said := s.meaning(err, header)
 	if errors.Is(m.Kind, backend.ErrPermission) {

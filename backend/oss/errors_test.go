@@ -20,6 +20,9 @@ import (
 func TestErrorsOfServer(t *testing.T) {
 	setEnviron(t)
 	server := ossfake.New(t, bucket)
+	backendtest.SaysWhoIsSilent(t, func(endpoint string) backend.Store {
+		return open(t, server, oss.Options{Endpoint: endpoint})
+	})
 	check := func(o oss.Options) error { return open(t, server, o).Check(t.Context()) }
 	backendtest.Says(t, "a bucket that is not there", check(oss.Options{Bucket: "not-there"}), backend.ErrUnsupported, "make it, or correct the target")
 	backendtest.Says(t, "TLS to a plain port", check(oss.Options{Endpoint: strings.Replace(server.URL, "http:", "https:", 1)}), backend.ErrTransient, "write http://")

@@ -112,7 +112,7 @@ var statuses = map[int]objects.Meaning{
 // failure gives an error of the SDK its kind and says what to do.
 func (s *Store) failure(ctx context.Context, what string, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("%s: %w", what, s.gate.Ended(ctx))
+		return fmt.Errorf("%s: %w", what, s.gate.Ended(ctx, s.endpoint()))
 	}
 	var m objects.Meaning
 	said := ""
@@ -170,14 +170,17 @@ func (s *Store) ofConnection(err error) (m objects.Meaning, said string) {
 		}
 		return m, err.Error()
 	}
-	at := s.options.Endpoint
-	if at == "" {
-		at = "Amazon S3"
-	}
 	m.Kind = backend.ErrTransient
 	m.Remedy, said = objects.NoAnswer(err, "store.s3")
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
 		m.Remedy += "; where buckets are not names of hosts set store.s3.path_style"
 	}
-	return m, "no answer from " + at + ": " + said
+	return m, "no answer from " + s.endpoint() + ": " + said
+}
+
+func (s *Store) endpoint() string {
+	if s.options.Endpoint == "" {
+		return "Amazon S3"
+	}
+	return s.options.Endpoint
 }

@@ -19,6 +19,9 @@ import (
 
 func TestErrorsOfServers(t *testing.T) {
 	setEnviron(t)
+	backendtest.SaysWhoIsSilent(t, func(endpoint string) backend.Store {
+		return open(t, s3.Options{Bucket: "there", Endpoint: endpoint})
+	})
 	testserver.Each(t, func(t *testing.T, server *testserver.Server) {
 		makeBucket(t, server.URL, "there")
 		check := func(o s3.Options) error {

@@ -2,6 +2,7 @@ package objects
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -39,12 +40,17 @@ func (g *Gate) wait(ctx context.Context) error {
 	}
 }
 
-// Ended is why a call ended with its context: it may never have been made.
-func (g *Gate) Ended(ctx context.Context) error {
+// Ended is why a call to the endpoint ended with its context: it may never
+// have been made.
+func (g *Gate) Ended(ctx context.Context, endpoint string) error {
 	if left := time.Until(time.Unix(0, g.until.Load())); left > 0 {
 		return fmt.Errorf("the store asked to be left alone, for another %v: %w", left.Round(time.Second/10), context.Cause(ctx))
 	}
-	return context.Cause(ctx)
+	cause := context.Cause(ctx)
+	if errors.Is(cause, context.DeadlineExceeded) {
+		return fmt.Errorf("no answer from %s in time: see that it is the endpoint of the store, and that the way there is open: %w", endpoint, cause)
+	}
+	return cause
 }
 
 // Do makes a call once the gate is open, and closes it when the answer says to
