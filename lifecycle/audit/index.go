@@ -15,6 +15,7 @@ type index struct {
 	counters map[string]uint64
 	parts    map[uint64]journal.Part
 	kept     map[uint64]bool                     // checkpoints that are remembered with their parts
+	deleted  []journal.Part                      // published, and deleted since
 	uploads  []journal.Upload                    // of parts that grow
 	streams  map[journal.SourceID]journal.Source // that the journal knows
 	sources  []Source
@@ -48,7 +49,10 @@ func newIndex(s State) *index {
 		}
 	}
 	for _, id := range s.Deleted { // the journal may remember them for a while
-		delete(x.parts, id)
+		if p, known := x.parts[id]; known {
+			x.deleted = append(x.deleted, p)
+			delete(x.parts, id)
+		}
 	}
 	return x
 }

@@ -60,7 +60,7 @@ func (x *index) spool() []Row {
 			spans[id] = append(spans[id], span{r, Finished, noPart})
 		}
 	}
-	for _, p := range x.parts {
+	for _, p := range slices.AppendSeq(slices.Clone(x.deleted), maps.Values(x.parts)) {
 		for _, r := range p.Ranges {
 			spans[r.Source] = append(spans[r.Source], span{r.Range, kindOf(p.State), p.ID})
 			paths[r.Source] = r.Path

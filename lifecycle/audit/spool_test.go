@@ -38,12 +38,15 @@ func TestSpool(t *testing.T) {
 			sealed(4, journal.Pending, 2, "file.gz", 0, 40),
 			sealed(9, journal.Pending, 9, "gone", 10, 60),
 			journal.Source{ID: journal.SourceID{Ino: 10}, Finished: []journal.Range{{Off: 0, Len: 500}}, Leaving: true}, // finished, then removed
+			sealed(12, journal.Finished, 12, "deleted.gz", 0, 50),
 			journal.Source{ID: journal.SourceID{Ino: 11}, Path: "by-hand", Finished: []journal.Range{{Off: 0, Len: 500}}},
 		),
 		Sources: []audit.Source{
+			source(12, "deleted.gz", spool.File, 50, 0),
 			source(1, "a", spool.Stream, 1000, 400), source(2, "file.gz", spool.File, 40, 0), source(3, "open.gz", spool.File, 70, 0),
 			source(4, ".x.swp", spool.Scratch, 80, 0), source(5, "empty", spool.Stream, 0, 0), source(6, "new", spool.Stream, 90, 0),
 		},
+		Deleted: []uint64{12},
 	})})
 	wantRows(t, r,
 		spooled(audit.Scratch, ".x.swp", 80),
@@ -54,6 +57,7 @@ func TestSpool(t *testing.T) {
 		problem(spooled(audit.Quarantined, "a", 20)),
 		spooled(audit.Unsealed, "a", 300),
 		problem(spooled(audit.Lost, "by-hand", 0)),
+		spooled(audit.Finished, "deleted.gz", 50),
 		spooled(audit.Pending, "file.gz", 40),
 		problem(spooled(audit.Lost, "gone", 60)),
 		spooled(audit.Unsealed, "new", 90),
