@@ -104,6 +104,7 @@ type Instance struct {
 	journal  *journal.Journal
 	reserve  *reserve
 	evidence *evidence
+	filled   uint64 // the newest checkpoint with something in its manifest; of the goroutine that archives
 	events   *events
 	follower *follower
 	grower   backend.Grower // nil: the store takes nothing that grows

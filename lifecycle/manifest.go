@@ -30,7 +30,7 @@ const (
 type Manifest struct {
 	journal.Checkpoint
 	Instance string       `json:"instance"`
-	Previous uint64       `json:"previous"` // checkpoint of the manifest before, 0: none
+	Previous uint64       `json:"previous"` // the last checkpoint before that published something, 0: none
 	Files    []PartStatus `json:"files"`
 }
 
@@ -104,9 +104,11 @@ func (in *Instance) trimRecent() {
 }
 
 func (in *Instance) archiveOne(c journal.Checkpoint, files []PartStatus) error {
-	m := Manifest{Checkpoint: c, Instance: in.uid, Previous: in.retainedBefore(c.ID), Files: []PartStatus{}}
+	m := Manifest{Checkpoint: c, Instance: in.uid, Files: []PartStatus{}}
 	if before, err := in.Manifest(c.ID); err == nil {
 		m.Files, m.Previous = before.Files, before.Previous
+	} else if in.filled < c.ID {
+		m.Previous = in.filled
 	}
 	for _, f := range files {
 		if !slices.ContainsFunc(m.Files, func(b PartStatus) bool { return b.Part == f.Part }) {
@@ -118,19 +120,13 @@ func (in *Instance) archiveOne(c journal.Checkpoint, files []PartStatus) error {
 	if err != nil {
 		return fmt.Errorf("manifest %d: %w", c.ID, err)
 	}
-	return in.reserve.spend(func() error { return writeFile(in.manifestPath(c.ID), data, len(files) > 0) })
-}
-
-// retainedBefore is the newest checkpoint before id that has a manifest, 0
-// when there is none.
-func (in *Instance) retainedBefore(id uint64) uint64 {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	i, _ := slices.BinarySearch(in.retained, id)
-	if i == 0 {
-		return 0
+	if err := in.reserve.spend(func() error { return writeFile(in.manifestPath(c.ID), data, len(files) > 0) }); err != nil {
+		return err
 	}
-	return in.retained[i-1]
+	if len(m.Files) > 0 {
+		in.filled = max(in.filled, c.ID)
+	}
+	return nil
 }
 
 // deleted is the state of a finished file that a program removed since.

@@ -91,6 +91,7 @@ func (b *rebuild) gather(ctx context.Context) error {
 	k.checkChain()
 	k.checkInstance()
 	k.settle(b.liveSources())
+	k.checkLost(b.liveSources())
 	return nil
 }
 
@@ -310,6 +311,23 @@ func (k *known) checkInstance() {
 		fmt.Fprintf(&text, "; '--instance %s' takes it for one of which %d objects may hold bytes of this spool", uid, k.strangers[uid])
 	}
 	k.gaps = append([]string{text.String()}, k.gaps...)
+}
+
+// checkLost says which bytes of parts that were to be published are gone with
+// their spool file.
+func (k *known) checkLost(live map[journal.SourceID]liveSource) {
+	for _, id := range slices.Sorted(maps.Keys(k.parts)) {
+		p := k.parts[id]
+		if _, finished := k.finished[id]; finished || p.File {
+			continue // a file may have been discarded
+		}
+		for _, r := range p.Ranges {
+			if _, ok := live[r.Source]; !ok {
+				k.warnings = append(k.warnings, fmt.Sprintf("%d bytes of %q from %d on were to be published, and its spool file is gone: they are lost unless it is put back first",
+					r.Len, r.Path, r.Off))
+			}
+		}
+	}
 }
 
 // settle sums up by source what is finished.

@@ -27,6 +27,9 @@ func (in *Instance) recoverManifests() {
 	for _, id := range in.retained {
 		if m, err := in.Manifest(id); err == nil {
 			in.recent = append(in.recent, m.Files...)
+			if len(m.Files) > 0 {
+				in.filled = id
+			}
 		}
 	}
 	in.trimRecent()

@@ -77,6 +77,11 @@ func (f *restoreFlags) rebuild(cmd *cobra.Command, args []string) error {
 		return usagef("%q is one argument too many, see '%s --help'", args[1], cmd.CommandPath())
 	}
 	var over []config.Override
+	if len(args) == 0 && f.place.config == "" && f.place.dir != "" {
+		if target := lifecycle.TargetOf(f.place.dir); target != "" {
+			args = []string{target}
+		}
+	}
 	if len(args) == 1 {
 		over = append(over, config.Override{Key: "target", Value: args[0], Flag: "TARGET"})
 	}
