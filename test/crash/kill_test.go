@@ -68,15 +68,22 @@ func TestKillLoopSupervisor(t *testing.T) {
 	lanes(t, kills.at(local()), kills.at(local()), kills.at(local()))
 }
 
+// TestKillLoopJournals is TestKillLoopSupervisor where each death takes the
+// journal along, and the next mount has one that is rebuilt.
+func TestKillLoopJournals(t *testing.T) {
+	losses := loseJournals(share(given.kills/10, 2))
+	lanes(t, losses.at(local()), losses.at(local()))
+}
+
 // share is the kills of each of so many mounts.
 func share(kills, mounts int) int { return (kills + mounts - 1) / mounts }
 
-// TestKillLoopStores does both at each kind of object store.
+// TestKillLoopStores does all three at each kind of object store.
 func TestKillLoopStores(t *testing.T) {
 	for _, kind := range storeKinds() {
 		t.Run(kind, func(t *testing.T) {
 			p := store(t, kind)
-			lanes(t, killWorkers(given.each*2/5).at(p("workers")), killAll(given.each*3/5).at(p("all")))
+			lanes(t, killWorkers(given.each*2/5).at(p("workers")), killAll(given.each*3/5).at(p("all")), loseJournals(given.each/10).at(p("journals")))
 		})
 	}
 }
@@ -332,6 +339,34 @@ func killAll(kills int) lane {
 			inARow = 0
 			if err := l.KillSupervisor(rand.N(2) == 0); err != nil {
 				return err
+			}
+			if err := l.Start(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
+// loseJournals kills supervisor and worker, removes the journal, and has it
+// rebuilt before it mounts again. Programs with open files go on writing.
+func loseJournals(kills int) lane {
+	may := tolerance{calls: 1 << 30, checkpoints: true, wait: true}
+	return lane{name: fmt.Sprintf("%d lost journals", kills), may: may, args: []string{"--protect-mountpoint"}, disturb: func(ctx context.Context, l *harness.Lab) error {
+		for range kills {
+			harness.Pass(ctx, rand.N(3000*time.Millisecond))
+			if err := l.KillSupervisor(true); err != nil {
+				return err
+			}
+			if err := os.RemoveAll(filepath.Join(l.State, "journal")); err != nil {
+				return err
+			}
+			code, output, err := l.Audit(ctx, "journal", "restore", "--from-target")
+			if err != nil {
+				return err
+			}
+			if code != 0 {
+				return fmt.Errorf("restore ended with %d: %.2000s", code, output)
 			}
 			if err := l.Start(ctx); err != nil {
 				return err
