@@ -14,7 +14,7 @@ import (
 func TestStoreDown(t *testing.T) {
 	everywhere(t, func(t *testing.T, s site) {
 		m := mountOf(t, s)
-		m.Start(settings(t, s, s.URL(), "checkpoint: {commit_timeout: 5s}")...)
+		m.Start(settings(t, s, s.URL(), "checkpoint: {commit_timeout: 3s}")...)
 		large := strings.Repeat("0123456789abcde\n", 20<<16) // 20 MiB
 		write(t, m.Path("a.log"), []byte("before\n"))
 		m.Publish()

@@ -66,7 +66,7 @@ func mountOf(t *testing.T, s site) *sinkfstest.Mount {
 }
 
 // quick are settings of which a test sees soon what became of a write.
-var quick = []string{"checkpoint: {commit_timeout: 5s, interval: 1s}", "sinks: [{path: /, rolling: {on_checkpoint: true}}]"}
+var quick = []string{"checkpoint: {commit_timeout: 3s, interval: 1s}", "sinks: [{path: /, rolling: {on_checkpoint: true}}]"}
 
 // lines counts the lines of all objects below the prefix.
 func lines(t *testing.T, s site, prefix string) map[string]int {
