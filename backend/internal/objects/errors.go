@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"syscall"
 )
 
@@ -27,7 +28,7 @@ type CallError struct {
 
 // NewCallError makes one from the error behind it.
 func NewCallError(what, said string, m Meaning, err error) *CallError {
-	text := what + ": " + said
+	text := what + ": " + strings.TrimSuffix(said, ".")
 	if m.Remedy != "" {
 		text += ": " + m.Remedy
 	}
