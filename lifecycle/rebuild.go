@@ -328,6 +328,18 @@ func (b *rebuild) giveUp(ctx context.Context) error {
 	return nil
 }
 
+// keepFile keeps a file that is about to be replaced beside it.
+func keepFile(path string) error {
+	before := path + ".before"
+	if err := os.Remove(before); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := os.Link(path, before); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // write puts the new journal in the place of the old one.
 func (b *rebuild) write() error {
 	// Until it is there, what tells of the old one stays.
@@ -341,8 +353,13 @@ func (b *rebuild) write() error {
 	if err := os.MkdirAll(rest, 0o700); err != nil {
 		return fmt.Errorf("%w: %w", ErrState, err)
 	}
+	base := filepath.Join(rest, baseName)
 	backup := func(w io.Writer) error { return journal.Backup(dir, w) }
-	if err := writeFileWith(filepath.Join(rest, baseName), backup, true); err != nil {
+	err = keepFile(base)
+	if err == nil {
+		err = writeFileWith(base, backup, true)
+	}
+	if err != nil {
 		return fmt.Errorf("the journal is rebuilt, what it can be rebuilt from again is not: %w: %w", ErrState, err)
 	}
 	return nil

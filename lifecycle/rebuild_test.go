@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -234,8 +235,15 @@ func TestRebuildFromManifestsInTheTarget(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(l.c.StateDir, "manifests")); err != nil {
 		t.Fatal(err)
 	}
+	before, err := os.ReadFile(filepath.Join(l.c.StateDir, "rebuild", "base"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	if r := l.rebuild(); r.Parts != 3 || r.Sources[0].Unfinished != 2 {
 		t.Errorf("rebuilt %+v", r)
+	}
+	if kept, err := os.ReadFile(filepath.Join(l.c.StateDir, "rebuild", "base.before")); err != nil || !bytes.Equal(kept, before) {
+		t.Errorf("the base before is not kept: %v", err)
 	}
 }
 

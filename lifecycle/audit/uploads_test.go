@@ -86,3 +86,30 @@ func TestUploads(t *testing.T) {
 		t.Errorf("Remove of an upload in use = %v", err)
 	}
 }
+
+// TestFormerInstances: what was made before the journal was rebuilt is still
+// this instance's.
+func TestFormerInstances(t *testing.T) {
+	s := &shelf{Store: mem.New(mem.Options{}), open: []backend.Upload{{Key: "events/part-old-7", ID: "left"}}}
+	old := meta(10, 10, 1)
+	old["sinkfs-instance"] = "old"
+	info := put(t, s, "events/part-old-10", "a", old)
+	put(t, s, "events/part-old-11", "a", old)
+	finished := part(10, 10, info, journal.Finished)
+	state := records(finished)
+	state[0] = journal.Instance{UID: uid, Former: []string{"older", "old"}}
+	in := audit.Input{Store: s, State: audit.Fixed(audit.State{Records: state})}
+	wantRows(t, fsck(t, in),
+		audit.Row{Area: audit.Uploads, Kind: audit.Abandoned, Path: "events/part-old-7", Upload: "left"},
+		object(audit.Finished, "events/part-old-10", 1), problem(object(audit.Duplicate, "events/part-old-11", 1)))
+	rows, err := audit.Garbage(t.Context(), in)
+	if err != nil || len(rows) != 2 {
+		t.Fatalf("garbage %+v, %v", rows, err)
+	}
+	for _, r := range rows {
+		if err := audit.Remove(t.Context(), in, r); err != nil {
+			t.Errorf("Remove(%+v) = %v", r, err)
+		}
+	}
+	wantRows(t, fsck(t, in), object(audit.Finished, "events/part-old-10", 1))
+}
