@@ -34,6 +34,8 @@ type garden struct {
 	store *mem.Store
 	sink  Sink
 
+	ahead atomic.Int64 // of the instance's clock
+
 	mu    sync.Mutex
 	calls map[mem.Op]int
 	hook  mem.Hook
@@ -67,6 +69,7 @@ func (g *garden) start() {
 	if err != nil {
 		g.t.Fatal(err)
 	}
+	g.in.now = func() time.Time { return time.Now().Add(time.Duration(g.ahead.Load())) }
 	ctx, cancel := context.WithCancel(g.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- g.in.Run(ctx) }()
@@ -323,8 +326,7 @@ func TestGrowingPartThatIsCutAnew(t *testing.T) {
 	g.publish(Now)
 	g.want(map[string]string{"1": text})
 	g.clean()
-	later := time.Now().Add(time.Hour)
-	g.in.now = func() time.Time { return later }
+	g.ahead.Store(int64(time.Hour))
 	g.in.abortStrays(t.Context())
 	if err := g.in.write(g.in.journal.Write); err != nil || g.journaled() != 0 {
 		t.Errorf("the journal knows %d uploads, %v", g.journaled(), err)
