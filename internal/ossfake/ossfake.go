@@ -158,6 +158,14 @@ func (s *Server) MakeBucket(name string) {
 	})
 }
 
+// RenameBucket gives a bucket with all that is in it another name.
+func (s *Server) RenameBucket(from, to string) {
+	s.set(func() {
+		s.buckets[to] = s.buckets[from]
+		delete(s.buckets, from)
+	})
+}
+
 // SetVersioning switches the versions of a bucket.
 func (s *Server) SetVersioning(name string, v Versioning) {
 	s.set(func() { s.buckets[name].versioning = v })

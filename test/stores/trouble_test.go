@@ -131,6 +131,21 @@ func (k *keyed) skew(d time.Duration) {
 	})
 }
 
+// rename gives the bucket another name while the server does not look.
+func (k *keyed) rename(from, to string) {
+	k.t.Helper()
+	switch s := k.site.(type) {
+	case ossSite:
+		s.RenameBucket(from, to)
+	case s3Site:
+		s.Stop(k.t)
+		if err := os.Rename(filepath.Join(s.Dir, "data", from), filepath.Join(s.Dir, "data", to)); err != nil {
+			k.t.Fatal(err)
+		}
+		s.Run(k.t)
+	}
+}
+
 // trouble is what keeps a mount from its target. It says why, and what to do.
 type trouble struct {
 	name       string
@@ -159,6 +174,10 @@ func (k *keyed) troubles() []trouble {
 			"clock", "the clock of this host differs from the store's by too much, set it (timedatectl, chrony)",
 			func() { k.skew(20 * time.Minute) }, func() { k.skew(0) },
 		},
+		{
+			"bucket gone", "there is no such bucket at this endpoint: make it",
+			func() { k.rename(bucket, "away") }, func() { k.rename("away", bucket) },
+		},
 	}
 }
 
@@ -171,8 +190,8 @@ func (k *keyed) says(text string) string {
 	return text
 }
 
-// TestRefusedWhileRunning has keys rotated, revoked, restored and reduced, and
-// the clock differ, beneath a mount that is written to all the time: no writer
+// TestRefusedWhileRunning has keys rotated, revoked, restored and reduced, the
+// clock differ and the bucket vanish, beneath a mount that is written to all the time: no writer
 // notices, the status says since when and what to do, and everything is
 // published once that was done.
 func TestRefusedWhileRunning(t *testing.T) {
