@@ -173,16 +173,19 @@ func (in *Instance) makeWay(ctx context.Context, p *part, found backend.Info) er
 	}
 	in.log.Warn("another object has the key, the part takes the next number", slog.String("key", p.Key))
 	next := p.Part
-	in.mu.Lock()
-	next.N = in.take(p.Sink)
-	counter := journal.Counter{Sink: p.Sink, Next: in.counters[p.Sink]}
-	in.mu.Unlock()
+	err := in.numbered(func() []journal.Record {
+		next.N = in.take(p.Sink)
+		return []journal.Record{in.counter(p.Sink)}
+	})
+	if err != nil {
+		return err
+	}
 	if next.File {
 		next.Key = besides(next.Key, in.uid, next.N)
 	} else {
 		next.Key = strings.TrimSuffix(p.Key, p.sink.partName(in.uid, p.N)) + p.sink.partName(in.uid, next.N)
 	}
-	return in.reattempt(ctx, p, next, fmt.Errorf("%q: %w", p.Key, errForeign), counter)
+	return in.reattempt(ctx, p, next, fmt.Errorf("%q: %w", p.Key, errForeign))
 }
 
 // again stages a part anew whose staged bytes the store lost.
@@ -196,9 +199,9 @@ func (in *Instance) again(ctx context.Context, p *part, why error) error {
 }
 
 // reattempt journals the next attempt before anything of it is sent.
-func (in *Instance) reattempt(ctx context.Context, p *part, next journal.Part, why error, more ...journal.Record) error {
+func (in *Instance) reattempt(ctx context.Context, p *part, next journal.Part, why error) error {
 	next.Attempt++
-	if err := in.persist(in.journal.Write, append(more, next)...); err != nil {
+	if err := in.persist(in.journal.Write, next); err != nil {
 		return err
 	}
 	in.abort(ctx, p)

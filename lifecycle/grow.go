@@ -184,13 +184,13 @@ func (in *Instance) mayGrow(s *source, seg *segment) bool {
 // claim gives a segment the number and key of its part, durably, before the
 // store hears of it. s.mu is held.
 func (in *Instance) claim(s *source, seg *segment) (*growth, error) {
-	in.mu.Lock()
-	u := journal.Upload{ID: in.take(partIDs), Sink: s.sink.Path, N: in.take(s.sink.Path), Begun: in.now().UTC()}
-	u.Key = s.sink.partKey(seg.dir, seg.bucket, in.uid, u.N)
-	ids := journal.Counter{Sink: partIDs, Next: in.counters[partIDs]}
-	names := journal.Counter{Sink: u.Sink, Next: in.counters[u.Sink]}
-	in.mu.Unlock()
-	if err := in.persist(in.journal.Write, ids, names, u); err != nil {
+	u := journal.Upload{Sink: s.sink.Path, Begun: in.now().UTC()}
+	err := in.numbered(func() []journal.Record {
+		u.ID, u.N = in.take(partIDs), in.take(u.Sink)
+		u.Key = s.sink.partKey(seg.dir, seg.bucket, in.uid, u.N)
+		return []journal.Record{in.counter(partIDs), in.counter(u.Sink), u}
+	})
+	if err != nil {
 		return nil, err
 	}
 	in.evidence.note(u)

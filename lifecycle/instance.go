@@ -115,7 +115,8 @@ type Instance struct {
 	kept     budget
 	rounds   rounds
 
-	names sync.Mutex // one change of names at a time
+	names     sync.Mutex // one change of names at a time
+	numbering sync.Mutex // numbers are journaled in the order in which they are taken
 
 	mu           sync.Mutex
 	sources      map[uint64]*source // by inode number

@@ -179,8 +179,7 @@ func (in *Instance) seal(ctx context.Context, h harvest) error {
 		return err
 	}
 	parts := append(in.pack(h.pieces, in.now()), h.files...)
-	records := in.number(parts)
-	if err := in.write(in.journal.Write, records...); err != nil {
+	if err := in.numbered(func() []journal.Record { return in.number(parts) }); err != nil {
 		in.unseal(h)
 		return err
 	}
@@ -311,10 +310,8 @@ func (p *part) take(g piece) {
 }
 
 // number gives new parts their ids, numbers and keys, and returns the records
-// to journal.
+// to journal. in.mu is held.
 func (in *Instance) number(parts []*part) []journal.Record {
-	in.mu.Lock()
-	defer in.mu.Unlock()
 	var records, ended []journal.Record
 	touched := map[string]bool{partIDs: true}
 	for _, p := range parts {
@@ -337,16 +334,9 @@ func (in *Instance) number(parts []*part) []journal.Record {
 		records = append(records, p.Part)
 	}
 	for name := range touched {
-		records = append(records, journal.Counter{Sink: name, Next: in.counters[name]})
+		records = append(records, in.counter(name))
 	}
 	return append(records, ended...)
-}
-
-// take is the next value of a counter. in.mu is held.
-func (in *Instance) take(counter string) uint64 {
-	n := in.counters[counter]
-	in.counters[counter] = n + 1
-	return n
 }
 
 // awaitReleases waits a moment for the RELEASE of descriptors that were just
