@@ -92,7 +92,7 @@ func lockState(ctx context.Context, stateDir string) (*mount.Lock, error) {
 		}
 		return nil, fail(codeState, err)
 	}
-	lock, err := mount.LockState(ctx, stateDir, 0, mount.Holder{PID: os.Getpid()})
+	lock, err := mount.LockState(ctx, stateDir, lockWait, mount.Holder{PID: os.Getpid()})
 	if errors.Is(err, mount.ErrInUse) {
 		err = fmt.Errorf("%w; 'sinkfs fsck' and 'sinkfs gc' work on a mount", err)
 	}

@@ -15,7 +15,8 @@ import (
 	"github.com/sinkfs/sinkfs/fusefs/mount"
 )
 
-// lockWait is how long a mount waits for a predecessor that is going away.
+// lockWait is how long a mount, or a command that works on its state directory,
+// waits for a predecessor that is going away.
 const lockWait = 5 * time.Second
 
 func newMountCommand() *cobra.Command {
