@@ -40,6 +40,7 @@ fuzz: ## look for new inputs that break the parsers, 30 s each
 	go test -run '^$$' -fuzz . -fuzztime 30s ./cmd/sinkfs/config
 
 bench: setup ## measure, and compare with the goals; ARGS='-full -dir DIR'
+	@scripts/setup s3fs
 	go run ./test/bench $(ARGS)
 
 lint: ## run the linters

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Kind is a program that serves S3.
+// Kind is a program that serves S3, or Rclone, which does not.
 type Kind struct {
 	Name    string
 	Package string // of Go
@@ -39,6 +39,9 @@ var (
 		},
 	}
 	Kinds = []Kind{MinIO, VersityGW}
+
+	// Rclone mounts buckets; measurements compare with it.
+	Rclone = Kind{Name: "rclone", Package: "github.com/rclone/rclone", Version: "v1.75.1"}
 )
 
 // Program returns the path of the program, which it builds when it was never

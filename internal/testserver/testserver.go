@@ -51,23 +51,8 @@ func Each(t *testing.T, test func(t *testing.T, s *Server)) {
 // Start runs a server until the test or benchmark ends.
 func Start(tb testing.TB, k Kind) *Server {
 	tb.Helper()
-	program, err := k.Program(tb.Context())
+	s, err := New(tb.Context(), k, tb.TempDir())
 	if err != nil {
-		tb.Fatal(err)
-	}
-	port, err := freePort()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	s := &Server{
-		Kind: k, URL: fmt.Sprintf("http://127.0.0.1:%d", port), Dir: tb.TempDir(), AccessKey: AccessKey, SecretKey: SecretKey, program: program,
-	}
-	for _, dir := range []string{"data", "iam"} {
-		if err := os.Mkdir(filepath.Join(s.Dir, dir), 0o755); err != nil {
-			tb.Fatal(err)
-		}
-	}
-	if err := s.Run(tb.Context()); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
@@ -79,6 +64,27 @@ func Start(tb testing.TB, k Kind) *Server {
 		}
 	})
 	return s
+}
+
+// New runs a server that keeps its data in an empty directory, until Stop.
+func New(ctx context.Context, k Kind, dir string) (*Server, error) {
+	program, err := k.Program(ctx)
+	if err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		Kind: k, URL: fmt.Sprintf("http://127.0.0.1:%d", port), Dir: dir, AccessKey: AccessKey, SecretKey: SecretKey, program: program,
+	}
+	for _, sub := range []string{"data", "iam"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	return s, s.Run(ctx)
 }
 
 // Run starts a server that was stopped, on the same port and data, and waits

@@ -2,7 +2,8 @@
 // with something measured in the same run, natively and in turns with it, so
 // that a busy machine moves both.
 //
-// It needs root, /dev/fuse and a few GB on a real disk:
+// It needs root, /dev/fuse and a few GB on a real disk; the section "store"
+// also s3fs, and builds MinIO and rclone, which takes minutes the first time:
 //
 //	go run ./test/bench [-dir DIR] [-only REGEXP] [-rounds N] [-full]
 //
@@ -47,6 +48,7 @@ type bench struct {
 	rounds  int
 	full    bool
 	labs    []*lab
+	peers   []*peer
 	out     *table
 }
 
@@ -67,6 +69,7 @@ func sections() []section {
 		{"ship", benchShipping},
 		{"mount", benchMount},
 		{"handover", benchHandOver},
+		{"store", benchStore},
 	}
 }
 
@@ -125,6 +128,9 @@ func (b *bench) clean() {
 	var errs []error
 	for _, l := range b.labs { // those of a section that failed
 		errs = append(errs, l.close())
+	}
+	for _, p := range b.peers {
+		errs = append(errs, p.close())
 	}
 	if err := errors.Join(append(errs, os.RemoveAll(b.dir))...); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err) //nolint:errcheck // nothing is left to do
