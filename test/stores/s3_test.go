@@ -17,7 +17,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
-	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/internal/sinkfstest"
 	"github.com/sinkfs/sinkfs/internal/testserver"
 )
@@ -61,8 +60,8 @@ func (s store) objects(t *testing.T, prefix string) map[string][]byte {
 	t.Helper()
 	all := map[string][]byte{}
 	if err := s.bucket.List(t.Context(), prefix, func(o types.Object) error {
-		if strings.HasSuffix(*o.Key, string(backend.Probe)) {
-			return nil // a mount tries the bucket with it as it starts
+		if isProbe(*o.Key) {
+			return nil
 		}
 		body, err := s.bucket.Read(t.Context(), *o.Key)
 		all[strings.TrimPrefix(*o.Key, prefix)] = body

@@ -11,6 +11,7 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/internal/ossfake"
 	"github.com/sinkfs/sinkfs/internal/sinkfstest"
 )
@@ -105,7 +106,9 @@ func (s3Site) Mount(url string) (target, config string) {
 func (s s3Site) Keys(t *testing.T, prefix string) (keys []string) {
 	t.Helper()
 	if err := s.bucket.List(t.Context(), prefix, func(o types.Object) error {
-		keys = append(keys, strings.TrimPrefix(*o.Key, prefix))
+		if !isProbe(*o.Key) {
+			keys = append(keys, strings.TrimPrefix(*o.Key, prefix))
+		}
 		return nil
 	}); err != nil {
 		t.Fatal(err)
@@ -162,12 +165,16 @@ func (ossSite) Mount(url string) (target, config string) {
 func (s ossSite) Keys(t *testing.T, prefix string) (keys []string) {
 	t.Helper()
 	for _, key := range s.Server.Keys(bucket) {
-		if rest, ok := strings.CutPrefix(key, prefix); ok {
+		if rest, ok := strings.CutPrefix(key, prefix); ok && !isProbe(key) {
 			keys = append(keys, rest)
 		}
 	}
 	return keys
 }
+
+// isProbe says whether a key is what a mount tries the bucket with as it
+// starts.
+func isProbe(key string) bool { return strings.HasSuffix(key, string(backend.Probe)) }
 
 func (s ossSite) Get(t *testing.T, key string) []byte {
 	t.Helper()

@@ -13,6 +13,7 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/internal/faultproxy"
 	"github.com/sinkfs/sinkfs/internal/ossfake"
 	"github.com/sinkfs/sinkfs/internal/sinkfstest"
@@ -144,6 +145,11 @@ func TestVersions(t *testing.T) {
 func (s versioned) wantOneEach(t *testing.T, objects int) {
 	t.Helper()
 	versions := s.versions(t)
+	sinkfstest.Eventually(t, "the latest worker has tried the bucket", func() bool {
+		versions = s.versions(t)
+		_, trying := versions["prod/"+string(backend.Probe)]
+		return !trying
+	})
 	for key, n := range versions {
 		if n != 1 || !strings.HasPrefix(key, "prod/") || strings.HasPrefix(key, "prod/_sinkfs") {
 			t.Errorf("%s has %d versions", key, n)
