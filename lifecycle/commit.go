@@ -67,6 +67,10 @@ func (in *Instance) commit(ctx context.Context, p *part, tries uint, aliveAll fu
 	defer in.forget(p)
 	alive := func() { aliveHere(); aliveAll() }
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		if p.staged == nil && p.Bytes <= in.store.Properties().StageAbove {
+			in.noteParts([]*part{p}) // another attempt may have less room than the one before
+			aliveHere()
+		}
 		err := in.try(ctx, p, alive)
 		if err != nil {
 			alive = aliveHere // what failed once is no sign of life of the store
@@ -128,8 +132,6 @@ func (in *Instance) publish(ctx context.Context, p *part, alive func()) (backend
 	if p.staged != nil {
 		return p.staged.Commit(ctx)
 	}
-	in.noteParts([]*part{p}) // another attempt may have less room than the one before
-	alive()
 	return in.store.Put(ctx, in.object(p, alive, func() (io.ReadCloser, error) {
 		if p.kept != nil {
 			return io.NopCloser(bytes.NewReader(p.kept)), nil

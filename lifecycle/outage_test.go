@@ -63,6 +63,42 @@ func TestOutageLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+// TestOutageEndsACheckpointOfManyParts: a store that takes nothing is noticed
+// once, not once for each part.
+func TestOutageEndsACheckpointOfManyParts(t *testing.T) {
+	store := mem.New(mem.Options{Properties: backend.Properties{StageAbove: 1 << 20}, Before: func(_ context.Context, op mem.Op, _ backend.Key) error {
+		if op == mem.Put {
+			return fmt.Errorf("down: %w", backend.ErrTransient)
+		}
+		return nil
+	}})
+	sink := DefaultSink()
+	sink.Coalesce = false
+	const timeout = 200 * time.Millisecond
+	in := openInstance(t, Config{Store: store, CommitTimeout: timeout, Sinks: []Sink{sink}})
+	rounds := 40
+	for i := range rounds * max(1, store.Properties().Parallel) {
+		a, err := in.Create(t.Context(), in.Root(), fmt.Sprintf("%d.log", i), 0o644, Caller{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := in.Descriptor(a.Ino, os.O_WRONLY|os.O_APPEND)
+		if err == nil {
+			_, err = io.WriteString(f, "line\n")
+		}
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := in.checkpoint(t.Context(), Now)
+	if !errors.Is(err, ErrIncomplete) {
+		t.Fatalf("checkpoint: %v, want ErrIncomplete", err)
+	}
+	if took, each := time.Duration(c.DurationMS)*time.Millisecond, time.Duration(rounds)*timeout; took > each/2 {
+		t.Errorf("the checkpoint took %v, one timeout after the other is %v", took, each)
+	}
+}
+
 // TestRecoversUntilTheTargetAnswers: what nobody has asked yet is asked for at
 // the start, and while it does not answer the mount says so.
 func TestRecoversUntilTheTargetAnswers(t *testing.T) {

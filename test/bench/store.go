@@ -95,6 +95,12 @@ func benchStore(ctx context.Context, b *bench) (err error) {
 	if err := r.writes(ctx, l, rclone, s3fs); err != nil {
 		return err
 	}
+	if err := l.close(); err != nil {
+		return err
+	}
+	if l, err = r.mount(ctx, twoSinks); err != nil { // without thousands of small files
+		return err
+	}
 	if err := r.shipping(ctx, l, rclone, s3fs); err != nil {
 		return err
 	}
