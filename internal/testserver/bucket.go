@@ -32,11 +32,30 @@ type Bucket struct {
 // NewBucket makes a bucket.
 func (s *Server) NewBucket(tb testing.TB, name string) *Bucket {
 	tb.Helper()
-	b := &Bucket{name, s.Client(), s}
-	if _, err := b.Client.CreateBucket(tb.Context(), &awss3.CreateBucketInput{Bucket: &name}); err != nil {
+	b, err := s.MakeBucket(tb.Context(), name)
+	if err != nil {
 		tb.Fatal(err)
 	}
 	return b
+}
+
+// MakeBucket is NewBucket outside of tests.
+func (s *Server) MakeBucket(ctx context.Context, name string) (*Bucket, error) {
+	b := &Bucket{name, s.Client(), s}
+	_, err := b.Client.CreateBucket(ctx, &awss3.CreateBucketInput{Bucket: &name})
+	return b, err
+}
+
+// Size is that of an object, -1 while there is none.
+func (b *Bucket) Size(ctx context.Context, key string) (size int64, err error) {
+	size = -1
+	err = b.List(ctx, key, func(o types.Object) error {
+		if *o.Key == key {
+			size = *o.Size
+		}
+		return nil
+	})
+	return size, err
 }
 
 // URL is the endpoint of the server.

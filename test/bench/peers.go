@@ -20,7 +20,8 @@ type peer struct {
 	name  string
 	point string
 	cmd   *exec.Cmd
-	ended chan error
+	ended chan struct{} // closed when it has, with err
+	err   error
 }
 
 // mountRclone mounts with a cache of writes, which it uploads at once.
@@ -37,7 +38,7 @@ func (r *remote) mountRclone(ctx context.Context) (*peer, error) {
 		"--config", os.DevNull, "--cache-dir", filepath.Join(dir, "cache"), "--vfs-cache-mode", "writes", "--vfs-write-back", "0s")
 	cmd.Env = append(os.Environ(), "RCLONE_CONFIG_PEER_TYPE=s3", "RCLONE_CONFIG_PEER_PROVIDER=Minio", "RCLONE_CONFIG_PEER_ENDPOINT="+r.server.URL,
 		"RCLONE_CONFIG_PEER_ACCESS_KEY_ID="+testserver.AccessKey, "RCLONE_CONFIG_PEER_SECRET_ACCESS_KEY="+testserver.SecretKey)
-	return r.b.peer(ctx, "rclone", dir, cmd)
+	return r.b.peer("rclone", dir, cmd)
 }
 
 func (r *remote) mountS3fs(ctx context.Context) (*peer, error) {
@@ -55,12 +56,12 @@ func (r *remote) mountS3fs(ctx context.Context) (*peer, error) {
 	}
 	cmd := exec.CommandContext(ctx, program, bucketName, filepath.Join(dir, "mnt"), "-f",
 		"-o", "url="+r.server.URL, "-o", "use_path_request_style", "-o", "passwd_file="+secret, "-o", "tmpdir="+dir)
-	return r.b.peer(ctx, "s3fs", dir, cmd)
+	return r.b.peer("s3fs", dir, cmd)
 }
 
 // peer starts cmd and waits for its mount.
-func (b *bench) peer(ctx context.Context, name, dir string, cmd *exec.Cmd) (*peer, error) {
-	p := &peer{name: name, point: filepath.Join(dir, "mnt"), cmd: cmd, ended: make(chan error, 1)}
+func (b *bench) peer(name, dir string, cmd *exec.Cmd) (*peer, error) {
+	p := &peer{name: name, point: filepath.Join(dir, "mnt"), cmd: cmd, ended: make(chan struct{})}
 	if err := os.Mkdir(p.point, 0o755); err != nil {
 		return nil, err
 	}
@@ -69,7 +70,10 @@ func (b *bench) peer(ctx context.Context, name, dir string, cmd *exec.Cmd) (*pee
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	go func() { p.ended <- cmd.Wait() }()
+	go func() {
+		p.err = cmd.Wait()
+		close(p.ended)
+	}()
 	b.peers = append(b.peers, p)
 	for start := time.Now(); ; {
 		var here, above unix.Stat_t
@@ -77,9 +81,8 @@ func (b *bench) peer(ctx context.Context, name, dir string, cmd *exec.Cmd) (*pee
 			return p, nil
 		}
 		select {
-		case err := <-p.ended:
-			p.ended <- err
-			return nil, fmt.Errorf("%s: %w: %s", name, err, said.String())
+		case <-p.ended:
+			return nil, fmt.Errorf("%s: %w: %s", name, p.err, said.String())
 		case <-time.After(20 * time.Millisecond):
 		}
 		if time.Since(start) > time.Minute {

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"golang.org/x/sys/unix"
 
 	backends3 "github.com/sinkfs/sinkfs/backend/s3"
@@ -23,6 +22,7 @@ const bucketName = "bench"
 type remote struct {
 	b      *bench
 	server *testserver.Server
+	bucket *testserver.Bucket
 	mounts int
 }
 
@@ -40,9 +40,8 @@ func newRemote(ctx context.Context, b *bench) (*remote, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := bucketName
-	_, err = server.Client().CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name})
-	return &remote{b: b, server: server}, err
+	bucket, err := server.MakeBucket(ctx, bucketName)
+	return &remote{b: b, server: server, bucket: bucket}, err
 }
 
 func (r *remote) name() string { return "MinIO: " }
@@ -123,12 +122,24 @@ func (r *remote) writes(ctx context.Context, l *lab, rclone, s3fs *peer) error {
 		fewer, least int // as many times fewer for rclone, and for s3fs
 		want         func(ours, best float64) bool
 	}{
-		{"100 B O_APPEND writes", "≥ 10 × the best peer", job{Do: "write", Path: "app.log", Flags: appendFlags, Size: 100, Count: 300_000}, 10, 10,
-			func(ours, best float64) bool { return ours >= 10*best }},
-		{"open, append a line, close", "≥ 5000/s", job{Do: "reopen", Path: "lines.log", Size: 100, Count: fewFiles}, 10, 50,
-			func(ours, _ float64) bool { return ours >= 5000 }},
-		{"create, write 4 KiB, close", "≥ 5000/s", job{Do: "create", Path: "small", Size: 4096, Count: fewFiles}, 10, 50,
-			func(ours, _ float64) bool { return ours >= 5000 }},
+		{
+			"100 B O_APPEND writes", "≥ 10 × the best peer",
+			job{Do: "write", Path: "app.log", Flags: appendFlags, Size: 100, Count: 300_000},
+			10, 10,
+			func(ours, best float64) bool { return ours >= 10*best },
+		},
+		{
+			"open, append a line, close", "≥ 5000/s",
+			job{Do: "reopen", Path: "lines.log", Size: 100, Count: fewFiles},
+			10, 50,
+			func(ours, _ float64) bool { return ours >= 5000 },
+		},
+		{
+			"create, write 4 KiB, close", "≥ 5000/s",
+			job{Do: "create", Path: "small", Size: 4096, Count: fewFiles},
+			10, 50,
+			func(ours, _ float64) bool { return ours >= 5000 },
+		},
 	} {
 		var rates [3][]float64
 		for i := range r.b.rounds {
@@ -232,11 +243,10 @@ func fill(path string, size int64) error {
 func (r *remote) arrives(ctx context.Context, key string, size int64) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	client, name := r.server.Client(), bucketName
 	for {
-		head, err := client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &name, Key: &key})
-		if err == nil && head.ContentLength != nil && *head.ContentLength == size {
-			return nil
+		got, err := r.bucket.Size(ctx, key)
+		if err != nil || got == size {
+			return err
 		}
 		if err := wait(ctx, 20*time.Millisecond); err != nil {
 			return fmt.Errorf("%s does not arrive: %w", key, err)
