@@ -50,6 +50,9 @@ type Catalog struct {
 	health   health
 	stats    flights[backend.Info]
 	lists    flights[*listing]
+	vain     vain
+	looks    listings // for lookups: short, and empty for what is not there
+	looked   flights[*listing]
 	ahead    atomic.Int64 // bytes of readahead buffers in use
 }
 
@@ -100,6 +103,9 @@ func (c *Catalog) Stat(ctx context.Context, k backend.Key) (backend.Info, error)
 		}
 		return backend.Info{}, fmt.Errorf("stat %q: %w", string(k), err)
 	}
+	if !known && c.absent(ctx, k, now) {
+		return backend.Info{}, fmt.Errorf("%q: %w", string(k), backend.ErrNotExist)
+	}
 	info, err := c.stats.do(ctx, k, func(ctx context.Context) (backend.Info, error) {
 		ctx, cancel := context.WithTimeoutCause(ctx, c.o.Timeout, errSilent)
 		defer cancel()
@@ -123,6 +129,8 @@ func (c *Catalog) learn(k backend.Key, info backend.Info, err error) {
 		c.entries.put(k, entry{info: info, until: now.Add(c.o.MaxAge)})
 	case errors.Is(err, backend.ErrNotExist):
 		c.entries.put(k, entry{absent: true, until: now.Add(c.o.MaxAge)})
+		dir, _ := k.Split()
+		c.vain.note(dir, now, now.Add(-c.o.MaxAge))
 	}
 }
 
@@ -166,6 +174,8 @@ func (c *Catalog) changed(k backend.Key) {
 		k, _ = k.Split()
 		c.lists.forget(k)
 		c.listings.forget(k)
+		c.looked.forget(k)
+		c.looks.forget(k)
 	}
 }
 

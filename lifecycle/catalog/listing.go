@@ -66,7 +66,7 @@ func (c *Catalog) listing(ctx context.Context, dir backend.Key, after string) (*
 	}
 	if c.opener != nil {
 		// Not shared: whoever just made a file there must see it.
-		l, err := c.read(ctx, dir)
+		l, err := c.read(ctx, dir, maxListed)
 		if err == nil {
 			c.listings.put(l)
 		}
@@ -76,7 +76,7 @@ func (c *Catalog) listing(ctx context.Context, dir backend.Key, after string) (*
 		return nil, fmt.Errorf("list %q: %w", string(dir), err)
 	}
 	return c.lists.do(ctx, dir, func(ctx context.Context) (*listing, error) {
-		l, err := c.read(ctx, dir)
+		l, err := c.read(ctx, dir, maxListed)
 		c.health.note(err)
 		return l, err
 	}, func(l *listing, err error) {
@@ -88,13 +88,13 @@ func (c *Catalog) listing(ctx context.Context, dir backend.Key, after string) (*
 
 var errEnough = errors.New("enough")
 
-func (c *Catalog) read(ctx context.Context, dir backend.Key) (*listing, error) {
+func (c *Catalog) read(ctx context.Context, dir backend.Key, most int) (*listing, error) {
 	ctx, touch, stop := watch(ctx, c.o.Timeout)
 	defer stop()
 	l := &listing{dir: dir, at: time.Now()}
 	err := c.store.List(ctx, dir, "", once(dir, func(_ string, i backend.Info) error {
 		touch()
-		if len(l.children) == maxListed {
+		if len(l.children) == most {
 			l.more = true
 			return errEnough
 		}
@@ -147,6 +147,14 @@ func (l *listings) get(dir backend.Key) *listing {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.m[dir]
+}
+
+// age is how old the listing of dir is; very old when there is none.
+func (l *listings) age(dir backend.Key, now time.Time) time.Duration {
+	if n := l.get(dir); n != nil {
+		return now.Sub(n.at)
+	}
+	return 1<<63 - 1
 }
 
 func (l *listings) put(n *listing) {

@@ -1,0 +1,78 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/sinkfs/sinkfs/backend"
+)
+
+// Whoever makes many files in a directory looks each name up in vain first.
+const (
+	// vainMany is how many names of a directory are asked for one by one
+	// within MaxAge, before a listing of it is asked for instead.
+	vainMany = 3
+	// vainListed is how much of a directory that listing takes: one request.
+	vainListed = 999
+	// vainDirs bounds the directories that are counted at a time.
+	vainDirs = 256
+)
+
+// vain counts the names that were not there. The zero value is empty.
+type vain struct {
+	mu sync.Mutex
+	m  map[backend.Key]*vainDir
+}
+
+type vainDir struct {
+	since time.Time
+	n     int
+}
+
+// note counts a name of dir that was not there, and often says whether it has
+// been many since.
+func (v *vain) note(dir backend.Key, now, since time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	d := v.m[dir]
+	if d == nil || d.since.Before(since) {
+		if v.m == nil || len(v.m) >= vainDirs {
+			v.m = map[backend.Key]*vainDir{}
+		}
+		d = &vainDir{since: now}
+		v.m[dir] = d
+	}
+	d.n++
+}
+
+func (v *vain) often(dir backend.Key, since time.Time) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	d := v.m[dir]
+	return d != nil && d.n >= vainMany && !d.since.Before(since)
+}
+
+// absent looks for k in a listing of its directory where many names were
+// looked up in vain just now. It is true when k is certainly not there, as of
+// MaxAge ago at most.
+func (c *Catalog) absent(ctx context.Context, k backend.Key, now time.Time) bool {
+	dir, _ := k.Split()
+	since := now.Add(-c.o.MaxAge)
+	_, err, known := c.looks.stat(k, since)
+	if !known && c.looks.age(dir, now) > c.o.MaxAge && c.vain.often(dir, since.Add(-c.o.MaxAge)) {
+		_, _ = c.looked.do(ctx, dir, func(ctx context.Context) (*listing, error) {
+			return c.read(ctx, dir, vainListed)
+		}, func(l *listing, err error) {
+			if errors.Is(err, backend.ErrNotExist) {
+				l, err = &listing{dir: dir, at: now}, nil // the mount has it alone
+			}
+			if err == nil {
+				c.looks.put(l)
+			}
+		})
+		_, err, known = c.looks.stat(k, since)
+	}
+	return known && errors.Is(err, backend.ErrNotExist)
+}
