@@ -59,11 +59,6 @@ type Options struct {
 }
 
 const (
-	defaultPartSize    = 8 << 20
-	defaultMemory      = 48 << 20
-	defaultStageAbove  = 16 << 20
-	defaultConnections = 32
-	defaultParallel    = 16
 	// maxKey is the longest key of OSS, in bytes.
 	maxKey = 1023
 )
@@ -109,7 +104,7 @@ func Open(_ context.Context, o Options) (*Store, error) {
 	s.lister = &objects.Lister{Prefix: s.prefix, Read: s.listPage, Hidden: backend.Probe}
 	s.props = backend.Properties{
 		URL: s.url(), Identity: s.url(), CreateOnly: true, StageAbove: o.StageAbove,
-		MaxKey: maxKey - len(s.prefix), Parallel: min(defaultParallel, o.Connections), Grows: true,
+		MaxKey: maxKey - len(s.prefix), Parallel: min(objects.DefaultParallel, o.Connections), Grows: true,
 	}
 	// Names of buckets are unique among all regions of Alibaba Cloud: which
 	// way leads to one makes it no other place.
@@ -135,10 +130,10 @@ func (s *Store) Properties() backend.Properties {
 
 // complete checks the options and fills in the defaults.
 func (o *Options) complete() error {
-	setDefault(&o.PartSize, defaultPartSize)
-	setDefault(&o.Memory, defaultMemory)
-	setDefault(&o.StageAbove, defaultStageAbove)
-	setDefault(&o.Connections, defaultConnections)
+	setDefault(&o.PartSize, objects.DefaultPartSize)
+	setDefault(&o.Memory, objects.DefaultMemory)
+	setDefault(&o.StageAbove, objects.DefaultStageAbove)
+	setDefault(&o.Connections, objects.DefaultConnections)
 	setDefault(&o.Log, slog.New(slog.DiscardHandler))
 	setDefault(&o.Signature, "v4")
 	o.Prefix = strings.Trim(o.Prefix, "/")

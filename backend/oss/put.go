@@ -61,20 +61,6 @@ func openPayload(o backend.Object) (*payload, error) {
 	return p, nil
 }
 
-func (p *payload) close() {
-	if p.source != nil {
-		_ = p.source.Close() // it was only read
-	}
-}
-
-// bodyErr is what went wrong with the body, as opposed to the call.
-func (p *payload) bodyErr() error {
-	if p.source == nil {
-		return nil
-	}
-	return p.source.Err()
-}
-
 // Put publishes an object with one request that must not overwrite.
 func (s *Store) Put(ctx context.Context, o backend.Object) (backend.Info, error) {
 	what := fmt.Sprintf("put %q", string(o.Key))
@@ -85,12 +71,12 @@ func (s *Store) Put(ctx context.Context, o backend.Object) (backend.Info, error)
 	if err != nil {
 		return backend.Info{}, fmt.Errorf("%s: %w", what, err)
 	}
-	defer body.close()
+	defer func() { _ = body.source.Close() }() // it was only read
 	if err := s.lookBefore(ctx, o.Key); err != nil {
 		return backend.Info{}, err
 	}
 	header, err := s.putOnce(ctx, what, o, body)
-	if e := body.bodyErr(); e != nil {
+	if e := body.source.Err(); e != nil {
 		return backend.Info{}, fmt.Errorf("%s: %w", what, e)
 	}
 	if err != nil {

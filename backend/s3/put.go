@@ -27,20 +27,6 @@ type payload struct {
 	sum    uint32
 }
 
-func (p *payload) close() {
-	if p.source != nil {
-		_ = p.source.Close() // it was only read
-	}
-}
-
-// bodyErr is what went wrong with the body, as opposed to the call.
-func (p *payload) bodyErr() error {
-	if p.source == nil {
-		return nil
-	}
-	return p.source.Err()
-}
-
 // payload opens a body and knows its checksum.
 func (s *Store) payload(o backend.Object) (*payload, error) {
 	if o.Size <= inMemory {
@@ -78,12 +64,12 @@ func (s *Store) Put(ctx context.Context, o backend.Object) (backend.Info, error)
 	if err != nil {
 		return backend.Info{}, fmt.Errorf("%s: %w", what, err)
 	}
-	defer body.close()
+	defer func() { _ = body.source.Close() }() // it was only read
 	if err := s.lookBefore(ctx, o.Key); err != nil {
 		return backend.Info{}, err
 	}
 	out, err := s.client.PutObject(ctx, s.putInput(o, body))
-	if e := body.bodyErr(); e != nil {
+	if e := body.source.Err(); e != nil {
 		return backend.Info{}, fmt.Errorf("%s: %w", what, e)
 	}
 	if err != nil {

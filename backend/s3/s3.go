@@ -55,12 +55,7 @@ type Options struct {
 }
 
 const (
-	defaultPartSize    = 8 << 20
-	defaultMemory      = 48 << 20
-	defaultStageAbove  = 16 << 20
-	defaultConnections = 32
-	defaultParallel    = 16
-	defaultRegion      = "us-east-1"
+	defaultRegion = "us-east-1"
 	// maxKey is the longest key of S3, in bytes.
 	maxKey = 1024
 )
@@ -107,7 +102,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.lister = &objects.Lister{Prefix: s.prefix, Read: s.listPage, Hidden: backend.Probe}
 	s.props = backend.Properties{
 		URL: s.url(), Identity: s.url(), CreateOnly: true, StageAbove: o.StageAbove,
-		MaxKey: min(maxKey-len(s.prefix), maxKey-1), Parallel: min(defaultParallel, o.Connections), Grows: true,
+		MaxKey: min(maxKey-len(s.prefix), maxKey-1), Parallel: min(objects.DefaultParallel, o.Connections), Grows: true,
 	}
 	if o.Endpoint != "" {
 		s.props.Identity += " at " + o.Endpoint
@@ -128,10 +123,10 @@ func (s *Store) Properties() backend.Properties {
 
 // complete checks the options and fills in the defaults.
 func (o *Options) complete() error {
-	setDefault(&o.PartSize, defaultPartSize)
-	setDefault(&o.Memory, defaultMemory)
-	setDefault(&o.StageAbove, defaultStageAbove)
-	setDefault(&o.Connections, defaultConnections)
+	setDefault(&o.PartSize, objects.DefaultPartSize)
+	setDefault(&o.Memory, objects.DefaultMemory)
+	setDefault(&o.StageAbove, objects.DefaultStageAbove)
+	setDefault(&o.Connections, objects.DefaultConnections)
 	setDefault(&o.Log, slog.New(slog.DiscardHandler))
 	o.Prefix = strings.Trim(o.Prefix, "/")
 	if o.Prefix != "" {

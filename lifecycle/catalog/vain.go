@@ -31,8 +31,8 @@ type vainDir struct {
 	n     int
 }
 
-// note counts a name of dir that was not there, and often says whether it has
-// been many since.
+// note counts a name of dir that was not there; the count begins anew when it
+// began before since.
 func (v *vain) note(dir backend.Key, now, since time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -47,6 +47,7 @@ func (v *vain) note(dir backend.Key, now, since time.Time) {
 	d.n++
 }
 
+// often says whether many names of dir were not there, from since on.
 func (v *vain) often(dir backend.Key, since time.Time) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -82,15 +82,23 @@ func (s *Source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Err is what went wrong with the body itself, nil when nothing did.
+// Err is what went wrong with the body itself, nil when nothing did, and of no
+// source at all.
 func (s *Source) Err() error {
+	if s == nil {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failed
 }
 
-// Close implements io.Closer. It waits for a Read that is under way.
+// Close implements io.Closer. It waits for a Read that is under way. Nothing
+// is to be closed of no source at all.
 func (s *Source) Close() error {
+	if s == nil {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.body == nil {
