@@ -133,7 +133,8 @@ func (in *Instance) observeDue(s *source) (over bool) {
 		in.settleKind(s)
 	case spool.File, spool.Dir:
 	}
-	if in.idle(s) && s.observed.After(s.touched) {
+	seen := s.node.Kind() != spool.Stream || s.observed.After(s.touched) // of what is no stream only the end matters
+	if in.idle(s) && seen {
 		return s.node.Unlinked() && s.unfinished() == 0
 	}
 	in.follower.again(s, now, grew)
