@@ -28,8 +28,12 @@ type follower struct {
 
 func newFollower() *follower { return &follower{wake: make(chan struct{}, 1)} }
 
-// add has s looked at soon.
+// add has s looked at soon. A file is not followed: what is in it matters when
+// it is closed, and a checkpoint looks then.
 func (f *follower) add(s *source, now time.Time) {
+	if s.node.Kind() == spool.File {
+		return
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.schedule(s, now, fastest)
@@ -132,8 +136,9 @@ func (in *Instance) observeDue(s *source) (over bool) {
 	case spool.Scratch:
 		in.settleKind(s)
 	case spool.File, spool.Dir:
+		return false
 	}
-	seen := s.node.Kind() != spool.Stream || s.observed.After(s.touched) // of what is no stream only the end matters
+	seen := s.node.Kind() == spool.Scratch || s.observed.After(s.touched)
 	if in.idle(s) && seen {
 		return s.node.Unlinked() && s.unfinished() == 0
 	}
