@@ -59,9 +59,9 @@ func umount(cmd *cobra.Command, path string, noDrain bool, timeout time.Duration
 		fmt.Fprintf(cmd.ErrOrStderr(), "publishing: %s in %s left\n", bytesText(p.Bytes), plural(p.Parts, "part")) //nolint:errcheck // only progress
 	})
 	// The answer comes while the process that mounted still ends. Whoever goes
-	// on with the state directory now must not find it in use.
+	// on with the state directory, or its disk, must not find it in use.
 	if err == nil {
-		_ = mount.AwaitUnlocked(cmd.Context(), state, lockWait) // the exit code is known
+		_ = mount.AwaitFree(cmd.Context(), state, lockWait) // the exit code is known
 	}
 	switch {
 	case err != nil:

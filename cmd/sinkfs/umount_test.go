@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sinkfs/sinkfs/internal/sinkfstest"
+	"github.com/sinkfs/sinkfs/internal/testfs"
 )
 
 // A torn record of an open writer stays for the next mount.
@@ -46,6 +47,22 @@ func TestUnmountWithoutDrain(t *testing.T) {
 	want(t, sinkfstest.Run(t, "umount", m.Point), 0, "", "")
 	if got := publishedText(t, m.Target); got != "one\n" {
 		t.Errorf("finished %q", got)
+	}
+}
+
+// After an unmount the disk of the state directory can be unmounted too.
+func TestUnmountLeavesTheDisk(t *testing.T) {
+	disk := testfs.New(t, testfs.Ext4, 128)
+	point, target := t.TempDir(), t.TempDir()
+	for range 5 {
+		want(t, sinkfstest.Run(t, "mount", "-b", "--state-dir", filepath.Join(disk, "state"), target, point), 0, ".*\n", "")
+		want(t, sinkfstest.Run(t, "umount", point), 0, "", "")
+		if err := unix.Mount("", filepath.Dir(disk), "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+			t.Fatalf("the disk of the state directory: %v", err)
+		}
+		if err := unix.Mount("", filepath.Dir(disk), "", unix.MS_REMOUNT, ""); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -63,14 +63,21 @@ func LockState(ctx context.Context, dir string, wait time.Duration, h Holder) (*
 	return l, nil
 }
 
-// AwaitUnlocked waits until nobody holds the state directory, for wait at
-// most: what follows an unmount wants to find it free.
-func AwaitUnlocked(ctx context.Context, dir string, wait time.Duration) error {
+// AwaitFree waits until nobody holds the state directory and its last holder
+// has ended, for wait at most each: what follows an unmount wants to mount
+// again, or to unmount the disk that the directory is on.
+func AwaitFree(ctx context.Context, dir string, wait time.Duration) error {
 	file, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return fmt.Errorf("state directory %s: %w", dir, err)
 	}
-	return errors.Join(flock(ctx, file, wait), file.Close())
+	holder, alive := unix.PidfdOpen(readHolder(file).PID, 0)
+	err = errors.Join(flock(ctx, file, wait), file.Close())
+	if alive != nil { // ended already, or of another pid namespace
+		return err
+	}
+	_, polled := unix.Poll([]unix.PollFd{{Fd: int32(holder), Events: unix.POLLIN}}, int(wait.Milliseconds()))
+	return errors.Join(err, polled, unix.Close(holder))
 }
 
 // lockPause is how often a taken lock is tried again.
