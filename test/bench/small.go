@@ -14,6 +14,11 @@ import (
 const fewFiles = 5000
 
 func benchSmallFiles(ctx context.Context, b *bench) error {
+	back, err := b.newFileSystem(ctx)
+	if err != nil {
+		return err
+	}
+	defer back()
 	l, err := b.mounted(ctx, twoSinks)
 	if err != nil {
 		return err
