@@ -39,20 +39,20 @@ func (b *batch) fits(steps []step) bool {
 
 // apply puts s into the transaction, and takes out what it replaces.
 func (b *batch) apply(s step) error {
-	if s.key[0] == spaceRecord {
-		if err := b.removePieces(s.key); err != nil {
+	old, err := b.stored(s.key)
+	if err != nil {
+		return err
+	}
+	for i := range old.pieces.pieces {
+		if err := b.remove(pieceKey(old.pieces.set, i)); err != nil {
 			return err
 		}
 	}
 	if s.body == nil {
-		return b.remove(s.key)
+		return b.drop(s.key, old)
 	}
-	old, found, err := b.stored(s.key)
-	if err != nil {
-		return err
-	}
-	if found {
-		b.head.tally.remove(old)
+	if old.found {
+		b.head.tally.remove(old.sum)
 	}
 	value, sum := seal(s.key, b.head.seq, s.flags, s.body)
 	b.head.tally.add(sum)
@@ -62,48 +62,45 @@ func (b *batch) apply(s step) error {
 }
 
 func (b *batch) remove(key []byte) error {
-	old, found, err := b.stored(key)
-	if err != nil || !found {
+	old, err := b.stored(key)
+	if err != nil {
 		return err
 	}
-	b.head.tally.remove(old)
-	b.note('-', key, old)
+	return b.drop(key, old)
+}
+
+func (b *batch) drop(key []byte, old stored) error {
+	if !old.found {
+		return nil
+	}
+	b.head.tally.remove(old.sum)
+	b.note('-', key, old.sum)
 	b.bytes, b.entries = b.bytes+step{key: key}.size(), b.entries+1
 	return b.txn.Delete(key)
 }
 
-// removePieces deletes the pieces of the record that key holds now.
-func (b *batch) removePieces(key []byte) error {
-	var list pieceList
-	err := get(b.txn, key, func(v []byte) error {
-		e, err := unseal(key, v)
-		if err != nil || e.flags&flagSplit == 0 {
-			return err
-		}
-		list, err = decodePieceList(e.body)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	for i := range list.pieces {
-		if err := b.remove(pieceKey(list.set, i)); err != nil {
-			return err
-		}
-	}
-	return nil
+// stored is what a key holds before it is written.
+type stored struct {
+	found  bool
+	sum    sum
+	pieces pieceList // of a record that is stored in pieces
 }
 
-// stored is the checksum of what key holds now.
-func (b *batch) stored(key []byte) (s sum, found bool, err error) {
+func (b *batch) stored(key []byte) (old stored, err error) {
 	err = get(b.txn, key, func(v []byte) error {
-		s, found = storedSum(v)
-		if !found {
+		if old.sum, old.found = storedSum(v); !old.found {
 			return fmt.Errorf("value of key %q is cut to %d bytes", key, len(v))
 		}
-		return nil
+		if key[0] != spaceRecord || storedFlags(v)&flagSplit == 0 {
+			return nil
+		}
+		e, err := unseal(key, v)
+		if err == nil {
+			old.pieces, err = decodePieceList(e.body)
+		}
+		return err
 	})
-	return s, found, err
+	return old, err
 }
 
 func (b *batch) note(sign byte, key []byte, s sum) {

@@ -90,6 +90,9 @@ func storedSum(v []byte) (s sum, ok bool) {
 	return s, true
 }
 
+// storedFlags are the flags of a stored value that storedSum takes for whole.
+func storedFlags(v []byte) byte { return v[8] }
+
 // tally is a checksum of a set of entries that does not depend on their order,
 // so that a transaction can take the old value out and put the new one in
 // without looking at the rest.
