@@ -61,6 +61,9 @@ func (b *Bucket) Size(ctx context.Context, key string) (size int64, err error) {
 // URL is the endpoint of the server.
 func (b *Bucket) URL() string { return b.server.URL }
 
+// Kind is which server it is on.
+func (b *Bucket) Kind() Kind { return b.server.Kind }
+
 // List calls fn for each object below the prefix.
 func (b *Bucket) List(ctx context.Context, prefix string, fn func(o types.Object) error) error {
 	pages := awss3.NewListObjectsV2Paginator(b.Client, &awss3.ListObjectsV2Input{Bucket: &b.Name, Prefix: &prefix})

@@ -146,6 +146,7 @@ type tolerance struct {
 	calls       int  // that fail, at most
 	checkpoints bool // may fail
 	wait        bool // may be as long as it is
+	late        bool // records may come in parts behind those of newer ones
 	longest     time.Duration
 }
 
@@ -209,7 +210,7 @@ func (n lane) run(ctx context.Context, l *harness.Lab, writers []harness.Writer)
 	if err := errors.Join(err, crew.Stop(ctx)); err != nil {
 		return o, err
 	}
-	return o, o.finish(ctx, l, crew, w)
+	return o, o.finish(ctx, l, crew, w, n.may.late)
 }
 
 // begin mounts and starts writers.
@@ -230,7 +231,7 @@ func begin(ctx context.Context, l *harness.Lab, writers []harness.Writer) (*harn
 
 // finish drains the mount and compares what is in the target with what the
 // writers were told.
-func (o *outcome) finish(ctx context.Context, l *harness.Lab, crew *harness.Crew, w *harness.Watcher) error {
+func (o *outcome) finish(ctx context.Context, l *harness.Lab, crew *harness.Crew, w *harness.Watcher, late bool) error {
 	var err error
 	if o.Summary, err = crew.Summary(); err != nil {
 		return err
@@ -251,6 +252,9 @@ func (o *outcome) finish(ctx context.Context, l *harness.Lab, crew *harness.Crew
 	claims, err := crew.Claims()
 	if err != nil {
 		return err
+	}
+	for i := range claims {
+		claims[i].Late = late
 	}
 	wrong, err := harness.Verify(ctx, l.Shelf(), harness.Sinks(), claims)
 	o.wrong = append(o.wrong, wrong...)
@@ -351,7 +355,7 @@ func killAll(kills int) lane {
 // loseJournals kills supervisor and worker, removes the journal, and has it
 // rebuilt before it mounts again. Programs with open files go on writing.
 func loseJournals(kills int) lane {
-	may := tolerance{calls: 1 << 30, checkpoints: true, wait: true}
+	may := tolerance{calls: 1 << 30, checkpoints: true, wait: true, late: true}
 	return lane{name: fmt.Sprintf("%d lost journals", kills), may: may, args: []string{"--protect-mountpoint"}, disturb: func(ctx context.Context, l *harness.Lab) error {
 		for range kills {
 			harness.Pass(ctx, rand.N(3000*time.Millisecond))

@@ -62,7 +62,7 @@ func cuts(t *testing.T, binary string, kind testfs.Kind, count int) {
 		t.Error(err)
 	}
 	o := &outcome{checkpoints: checkpoints, declined: declined}
-	if err := o.finish(ctx, l, crew, w); err != nil {
+	if err := o.finish(ctx, l, crew, w, false); err != nil {
 		t.Error(err)
 	}
 	t.Logf("%d cuts, %d synced records compared; the running one: %v", count, records, o)

@@ -21,6 +21,9 @@ type Shelf interface {
 	Read(ctx context.Context, key string) ([]byte, error)
 	// Uploads is how many were begun and neither completed nor aborted.
 	Uploads(ctx context.Context) (int, error)
+	// Glimpses says whether a listing may show for a moment what is not there:
+	// an object that the server takes back because its sender went away.
+	Glimpses() bool
 }
 
 // Label is what a listing says of an object. It never changes for a finished
@@ -63,6 +66,9 @@ func (d Dir) Read(_ context.Context, key string) ([]byte, error) {
 
 // Uploads implements [Shelf]. A directory knows none.
 func (d Dir) Uploads(context.Context) (int, error) { return 0, nil }
+
+// Glimpses implements [Shelf].
+func (d Dir) Glimpses() bool { return false }
 
 // walk calls fn for each file below dir, with its path from there.
 func walk(dir string, fn func(key string, info fs.FileInfo) error) error {

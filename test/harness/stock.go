@@ -22,10 +22,16 @@ func Unfinished(key string) bool { return !finished.MatchString(path.Base(key)) 
 
 // stock is what a target holds: all records in their order, and all files.
 type stock struct {
-	lines   map[string][]int  // writer → numbers of its records, by sink, then part number, then place
+	lines   map[string][]line // writer → its records, by sink, then part number, then place
 	same    map[string]int    // writer → its identical records
 	files   map[string][]byte // key → content, of the file sinks
 	strange []strayLine
+}
+
+// line is a record by its number, in a part.
+type line struct {
+	number int
+	part   string
 }
 
 // strayLine is a line that is no record.
@@ -43,7 +49,7 @@ type part struct {
 // takeStock reads a whole target. sinks are the paths of the sinks below the
 // root: a key belongs to the one that it lies in.
 func takeStock(ctx context.Context, target Shelf, sinks []string) (*stock, error) {
-	s := &stock{lines: map[string][]int{}, same: map[string]int{}, files: map[string][]byte{}}
+	s := &stock{lines: map[string][]line{}, same: map[string]int{}, files: map[string][]byte{}}
 	listed, err := target.List(ctx)
 	if err != nil {
 		return nil, err
@@ -92,8 +98,8 @@ func sinkOf(key string, sinks []string) string {
 
 // add adds the records of a part.
 func (s *stock) add(key, data string) {
-	for line := range strings.Lines(data) {
-		text, whole := strings.CutSuffix(line, "\n")
+	for l := range strings.Lines(data) {
+		text, whole := strings.CutSuffix(l, "\n")
 		writer, number, identical, ok := parse(text)
 		switch {
 		case !ok || !whole:
@@ -101,7 +107,7 @@ func (s *stock) add(key, data string) {
 		case identical:
 			s.same[writer]++
 		default:
-			s.lines[writer] = append(s.lines[writer], number)
+			s.lines[writer] = append(s.lines[writer], line{number, key})
 		}
 	}
 }

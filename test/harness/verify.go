@@ -16,6 +16,9 @@ type Claim struct {
 	// Cut: the power went while it wrote, after the notes were read. Records
 	// behind those that were noted may be there, the last one torn.
 	Cut bool
+	// Late: a journal was lost meanwhile. What no object had then comes in
+	// parts behind those that were there.
+	Late bool
 }
 
 // Verify compares a target with the claims and returns all that is wrong:
@@ -72,12 +75,12 @@ func (c *Claim) mayBe(number int) bool {
 
 func (v *verdict) numbered(c *Claim) {
 	seen := map[int]int{}
-	last := -1
-	for _, number := range v.lines[c.ID] {
-		if seen[number]++; number <= last {
-			v.say("%s: record %d after %d", c.ID, number, last)
+	last := line{number: -1}
+	for _, l := range v.lines[c.ID] {
+		if seen[l.number]++; l.number <= last.number && (l.part == last.part || !c.Late) {
+			v.say("%s: record %d (%s) after %d (%s)", c.ID, l.number, l.part, last.number, last.part)
 		}
-		last = number
+		last = l
 	}
 	v.compare(c, seen)
 }
