@@ -83,7 +83,7 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) f
 		f.spoolAttr(in.NodeId, a, &out.Attr)
 		out.SetTimeout(unfinishedAttr)
 	case spaceStore:
-		info, err := f.storeInfo(in.Caller, in.NodeId)
+		info, err := f.storeInfo(in.NodeId)
 		if err != nil {
 			return f.status(err)
 		}
@@ -116,7 +116,7 @@ func storeKept(i backend.Info) time.Duration {
 
 // storeInfo is what a store node id means. Of a finished file it is known for
 // ever, so a store that is down does not matter.
-func (f *FS) storeInfo(c fuse.Caller, id uint64) (backend.Info, error) {
+func (f *FS) storeInfo(id uint64) (backend.Info, error) {
 	n, ok := f.nodes.get(id)
 	switch {
 	case !ok:
@@ -126,7 +126,7 @@ func (f *FS) storeInfo(c fuse.Caller, id uint64) (backend.Info, error) {
 	case n.info != nil:
 		return *n.info, nil
 	}
-	return f.stat(c, n.key)
+	return f.stat(n.key)
 }
 
 // SetAttr is chmod, chown, utimens, truncate.
@@ -222,7 +222,7 @@ func (f *FS) equal(in *fuse.SetAttrIn, a lifecycle.Attr) bool {
 // setFinished lets pass what changes nothing. A finished file has no atime of
 // its own, so that may be anything.
 func (f *FS) setFinished(in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
-	info, err := f.storeInfo(in.Caller, in.NodeId)
+	info, err := f.storeInfo(in.NodeId)
 	if err != nil {
 		return f.status(err)
 	}

@@ -123,7 +123,7 @@ func (c *controlFile) close() {
 
 func (f *FS) isOver() bool {
 	select {
-	case <-f.stop:
+	case <-f.lasting.Done():
 		return true
 	default:
 		return false

@@ -65,7 +65,7 @@ func (c *controlFile) begin(t trigger) *awaited {
 	f := c.fs
 	f.waiting.Go(func() {
 		defer close(a.done)
-		a.got, a.err = f.in.Checkpoint(f.lasting(fuse.Caller{}), t.what)
+		a.got, a.err = f.in.Checkpoint(f.lasting, t.what)
 		f.noteTrigger(a.got.ID, a.err)
 	})
 	return a

@@ -220,7 +220,7 @@ func (f *FS) list(id uint64) (entries []entry, path string, err error) {
 	if err != nil {
 		return nil, d.path, err
 	}
-	ctx, cancel := context.WithTimeout(f.lasting(fuse.Caller{}), listPatience)
+	ctx, cancel := context.WithTimeout(f.lasting, listPatience)
 	defer cancel()
 	// Both are in byte order of the names; of two the spool's counts.
 	err = f.cat.List(ctx, backend.Key(d.path), "", func(name string, info backend.Info) error {

@@ -68,8 +68,8 @@ type FS struct {
 
 	server  atomic.Pointer[fuse.Server]
 	adopted bool
-	stop    chan struct{} // closed when the connection ends
-	ended   sync.Once
+	lasting context.Context //nolint:containedctx // of calls that go on, interrupted or not, until the connection ends
+	stop    context.CancelFunc
 	waiting sync.WaitGroup // goroutines that wait for the instance on behalf of callers
 
 	triggerMu   sync.Mutex
@@ -107,8 +107,9 @@ func New(c Config) (*FS, error) {
 	}
 	f := &FS{
 		in: c.Instance, cat: c.Instance.Catalog(), cfg: c, log: c.Log,
-		root: c.Instance.Root(), started: time.Now(), mem: mem, handles: newHandleTable(mem), stop: make(chan struct{}),
+		root: c.Instance.Root(), started: time.Now(), mem: mem, handles: newHandleTable(mem),
 	}
+	f.lasting, f.stop = context.WithCancel(context.Background())
 	f.files.byIno = map[uint64]*openFile{}
 	f.nodes.init(mem)
 	f.back.init(f)
@@ -184,14 +185,14 @@ func (f *FS) Run(ctx context.Context) error {
 	f.back.prune()
 	select {
 	case <-ctx.Done():
-	case <-f.stop:
+	case <-f.lasting.Done():
 	}
 	return nil
 }
 
 // OnUnmount is called after the last request.
 func (f *FS) OnUnmount() {
-	f.ended.Do(func() { close(f.stop) })
+	f.stop()
 	f.waiting.Wait()
 }
 
@@ -201,13 +202,9 @@ func (f *FS) String() string { return "sinkfs" }
 // SetDebug does nothing: the server logs by MountOptions.
 func (f *FS) SetDebug(bool) {}
 
-// server's calls come with a channel that is closed when the caller was
-// interrupted. lasting is the context of calls that go on regardless, until
-// the connection ends: Go programs interrupt their own calls all the time.
-func (f *FS) lasting(c fuse.Caller) *fuse.Context {
-	return &fuse.Context{Caller: c, Cancel: f.stop}
-}
-
+// interruptible is the context of calls that end when the server says that the
+// caller was interrupted. Few do: Go programs interrupt their own calls all
+// the time.
 func interruptible(c fuse.Caller, cancel <-chan struct{}) *fuse.Context {
 	return &fuse.Context{Caller: c, Cancel: cancel}
 }

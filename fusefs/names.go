@@ -110,10 +110,10 @@ func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.
 	case !utf8.ValidString(name):
 		return f.status(lifecycle.ErrName)
 	}
-	return f.status(f.lookup(h.Caller, d, name, out))
+	return f.status(f.lookup(d, name, out))
 }
 
-func (f *FS) lookup(c fuse.Caller, d directory, name string, out *fuse.EntryOut) error {
+func (f *FS) lookup(d directory, name string, out *fuse.EntryOut) error {
 	if d.ino != 0 {
 		a, err := f.in.Lookup(d.ino, name)
 		if err == nil {
@@ -123,7 +123,7 @@ func (f *FS) lookup(c fuse.Caller, d directory, name string, out *fuse.EntryOut)
 			return err
 		}
 	}
-	info, err := f.stat(c, d.key(name))
+	info, err := f.stat(d.key(name))
 	if err != nil {
 		return err
 	}
@@ -210,7 +210,7 @@ func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.E
 		return f.status(syscall.EEXIST)
 	}
 	f.mem.begin(in.Unique, opMkdir, 0)
-	ctx, cancel := f.brief(in.Caller)
+	ctx, cancel := f.brief()
 	defer cancel()
 	a, err = f.in.Mkdir(ctx, d.ino, name, in.Mode&0o7777&^f.cfg.Umask, callerOf(in.Caller))
 	if err != nil {

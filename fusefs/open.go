@@ -34,7 +34,7 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.St
 	case spaceSpool:
 		err = f.openSpool(o, callerOf(in.Caller), out)
 	case spaceStore:
-		err = f.openFinished(o, in.Caller, out)
+		err = f.openFinished(o, out)
 	case spaceControl:
 		err = f.openControl(o, out)
 	default:
@@ -137,8 +137,8 @@ func (t *fileTable) isCached(file *openFile) bool {
 
 // openFinished opens a finished file: it never changes, so the kernel keeps
 // what it read.
-func (f *FS) openFinished(o opening, c fuse.Caller, out *fuse.OpenOut) error {
-	info, err := f.storeInfo(c, o.node)
+func (f *FS) openFinished(o opening, out *fuse.OpenOut) error {
+	info, err := f.storeInfo(o.node)
 	switch {
 	case err != nil:
 		return err
@@ -151,7 +151,7 @@ func (f *FS) openFinished(o opening, c fuse.Caller, out *fuse.OpenOut) error {
 	if n, ok := f.nodes.get(o.node); ok {
 		h.key = n.key
 	}
-	if _, err := h.content(f.lasting(c), f); err != nil {
+	if _, err := h.content(f.lasting, f); err != nil {
 		return err
 	}
 	o.key = f.nodes.hold(o.node, h.key)
@@ -211,7 +211,7 @@ func (f *FS) make(in *fuse.CreateIn, d directory, name string) (lifecycle.Attr, 
 		return a, nil
 	}
 	f.mem.begin(in.Unique, opCreate, 0)
-	a, err = f.in.Create(f.lasting(in.Caller), d.ino, name, in.Mode&0o7777&^f.cfg.Umask, callerOf(in.Caller))
+	a, err = f.in.Create(f.lasting, d.ino, name, in.Mode&0o7777&^f.cfg.Umask, callerOf(in.Caller))
 	switch {
 	case errors.Is(err, lifecycle.ErrExist) && !exclusive:
 		return a, lifecycle.ErrFinished

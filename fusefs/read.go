@@ -129,7 +129,7 @@ func (f *FS) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse
 		off, err = h.file.seekStream(int64(in.Offset), int(in.Whence))
 	case h.key != "":
 		var info backend.Info
-		if info, err = f.storeInfo(in.Caller, h.node); err == nil {
+		if info, err = f.storeInfo(h.node); err == nil {
 			off, err = seekIn(int64(in.Offset), 0, info.Size, int(in.Whence))
 		}
 	default:

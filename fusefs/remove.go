@@ -59,14 +59,14 @@ func (f *FS) remove(h *fuse.InHeader, name string, op operation, do func(*fuse.I
 }
 
 func (f *FS) unlink(h *fuse.InHeader, d directory, name string) error {
-	ctx := f.lasting(h.Caller)
+	ctx := f.lasting
 	if d.ino != 0 {
 		err := f.in.Unlink(ctx, d.ino, name)
 		if !absent(err) {
 			return err
 		}
 	}
-	info, err := f.stat(h.Caller, d.key(name))
+	info, err := f.stat(d.key(name))
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (f *FS) rmdir(h *fuse.InHeader, d directory, name string) error {
 			return err
 		}
 	}
-	info, err := f.stat(h.Caller, d.key(name))
+	info, err := f.stat(d.key(name))
 	switch {
 	case err != nil:
 		return err
@@ -98,7 +98,7 @@ func (f *FS) rmdir(h *fuse.InHeader, d directory, name string) error {
 }
 
 func (f *FS) rmdirSpool(h *fuse.InHeader, d directory, name string, ino uint64) error {
-	ctx, cancel := f.brief(h.Caller)
+	ctx, cancel := f.brief()
 	defer cancel()
 	if err := f.in.Rmdir(ctx, d.ino, name); err != nil {
 		return err
@@ -146,7 +146,7 @@ func (f *FS) rename(in *fuse.RenameIn, from, to string, noReplace bool) error {
 		return err
 	}
 	f.mem.begin(in.Unique, opRename, moved)
-	ctx, cancel := f.brief(in.Caller)
+	ctx, cancel := f.brief()
 	defer cancel()
 	return f.in.Rename(ctx, source.ino, from, target.ino, to, noReplace)
 }
@@ -160,7 +160,7 @@ func (f *FS) renamed(in *fuse.RenameIn, d directory, name string) (uint64, error
 			return a.Ino, err
 		}
 	}
-	info, err := f.stat(in.Caller, d.key(name))
+	info, err := f.stat(d.key(name))
 	switch {
 	case err != nil:
 		return 0, err

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hanwen/go-fuse/v2/fuse"
-
 	"github.com/sinkfs/sinkfs/backend"
 )
 
@@ -43,36 +41,38 @@ func (g *storeGate) shut() {
 
 // brief is the context of a call that asks the store about a name in passing:
 // a store that does not answer has nothing there.
-func (f *FS) brief(c fuse.Caller) (context.Context, context.CancelFunc) {
+func (f *FS) brief() (context.Context, context.CancelFunc) {
 	wait := patience
 	if !f.store.open() {
 		wait = 0
 	}
-	return context.WithTimeout(f.lasting(c), wait)
+	return context.WithTimeout(f.lasting, wait)
 }
+
+// errAbsent: there is no finished file of the name, as far as can be known.
+var errAbsent = fmt.Errorf("name in the store: %w", backend.ErrNotExist)
 
 // stat is the finished file or directory at key. A store that cannot be asked
 // has nothing: the names of the spool go on working, new ones can be made, and
 // the commit never overwrites.
-func (f *FS) stat(c fuse.Caller, key string) (backend.Info, error) {
-	absent := fmt.Errorf("%q: %w", key, backend.ErrNotExist)
+func (f *FS) stat(key string) (backend.Info, error) {
 	if known, exists := f.cat.Exists(backend.Key(key)); known && !exists {
-		return backend.Info{}, absent
+		return backend.Info{}, errAbsent
 	}
 	if !f.store.open() {
-		return backend.Info{}, absent
+		return backend.Info{}, errAbsent
 	}
-	ctx, cancel := context.WithTimeout(f.lasting(c), patience)
+	ctx, cancel := context.WithTimeout(f.lasting, patience)
 	defer cancel()
 	info, err := f.cat.Stat(ctx, backend.Key(key))
 	switch {
 	case err == nil, errors.Is(err, backend.ErrNotExist):
 		return info, err
 	case errors.Is(err, backend.ErrKey):
-		return info, absent
+		return info, errAbsent
 	}
 	f.store.shut()
 	f.log.Warn("the store does not answer lookups; names that only it has are absent until it does",
 		slog.String("key", key), slog.Any("error", err))
-	return backend.Info{}, absent
+	return backend.Info{}, errAbsent
 }

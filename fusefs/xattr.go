@@ -56,7 +56,7 @@ func (f *FS) fileStatus(h *fuse.InHeader) (lifecycle.FileStatus, error) {
 		}
 		return st, err
 	case spaceStore:
-		info, err := f.storeInfo(h.Caller, h.NodeId)
+		info, err := f.storeInfo(h.NodeId)
 		if err != nil {
 			return lifecycle.FileStatus{}, err
 		}

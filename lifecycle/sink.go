@@ -44,6 +44,9 @@ func (s *Sink) kindOf(name string) spool.Kind {
 
 func matches(globs []string, name string) bool {
 	for _, g := range globs {
+		if tail := g[strings.LastIndexAny(g, `*?[]\`)+1:]; !strings.HasSuffix(name, tail) {
+			continue // most names, at each create
+		}
 		// The configuration refuses malformed globs.
 		if ok, err := path.Match(g, name); ok && err == nil {
 			return true
