@@ -152,12 +152,5 @@ func (s *Store) lookBefore(ctx context.Context, k backend.Key) error {
 	if s.createOnly(ctx) {
 		return nil
 	}
-	taken, err := s.head(ctx, k)
-	switch {
-	case err == nil:
-		return fmt.Errorf("put %q: an object of %d bytes is there: %w", string(k), taken.Size, backend.ErrExist)
-	case errors.Is(err, backend.ErrNotExist):
-		return nil
-	}
-	return err
+	return objects.Vacant(ctx, k, s.head)
 }

@@ -17,27 +17,10 @@ import (
 
 // Stat asks for the object, and when there is none whether anything is below.
 func (s *Store) Stat(ctx context.Context, k backend.Key) (backend.Info, error) {
-	if err := ctx.Err(); err != nil {
-		return backend.Info{}, fmt.Errorf("stat %q: %w", string(k), context.Cause(ctx))
-	}
-	if k == "" {
-		return backend.Info{Dir: true}, nil
-	}
-	if err := s.valid(k); err != nil {
+	if err := s.valid(k); err != nil && k != "" {
 		return backend.Info{}, err
 	}
-	info, err := s.head(ctx, k)
-	if !errors.Is(err, backend.ErrNotExist) {
-		return info, err
-	}
-	isDir, listErr := s.lister.IsDir(ctx, k)
-	switch {
-	case listErr != nil:
-		return backend.Info{}, listErr
-	case isDir:
-		return backend.Info{Key: k, Dir: true}, nil
-	}
-	return backend.Info{}, err
+	return s.lister.Stat(ctx, k, s.head)
 }
 
 // head asks for an object alone.
