@@ -29,7 +29,7 @@ func TestStoreThatDoesNotAnswer(t *testing.T) {
 	in, err := lifecycle.Open(t.Context(), lifecycle.Config{StateDir: t.TempDir(), Store: store, Target: "mem"})
 	must(t, err)
 	defer func() { must(t, in.Close()) }()
-	fs, err := fusefs.New(fusefs.Config{Instance: in})
+	fs, err := fusefs.New(t.Context(), fusefs.Config{Instance: in})
 	must(t, err)
 	defer fs.OnUnmount()
 	hangs.Store(true)
@@ -64,7 +64,7 @@ func TestUnknownNodesAreStale(t *testing.T) {
 	in, err := lifecycle.Open(t.Context(), lifecycle.Config{StateDir: t.TempDir(), Store: mem.New(mem.Options{}), Target: "mem"})
 	must(t, err)
 	defer func() { must(t, in.Close()) }()
-	fs, err := fusefs.New(fusefs.Config{Instance: in})
+	fs, err := fusefs.New(t.Context(), fusefs.Config{Instance: in})
 	must(t, err)
 	defer fs.OnUnmount()
 	for _, id := range []uint64{2, 1<<61 + 5, 2<<62 + 77, 3 << 62, 3<<62 | 63<<56} {

@@ -78,8 +78,9 @@ type FS struct {
 
 var _ fuse.RawFileSystem = (*FS)(nil)
 
-// New prepares an FS; nothing is asked of the kernel yet.
-func New(c Config) (*FS, error) {
+// New prepares an FS; nothing is asked of the kernel yet. Calls take the values
+// of ctx, and go on until the connection ends.
+func New(ctx context.Context, c Config) (*FS, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -109,7 +110,7 @@ func New(c Config) (*FS, error) {
 		in: c.Instance, cat: c.Instance.Catalog(), cfg: c, log: c.Log,
 		root: c.Instance.Root(), started: time.Now(), mem: mem, handles: newHandleTable(mem),
 	}
-	f.lasting, f.stop = context.WithCancel(context.Background())
+	f.lasting, f.stop = context.WithCancel(context.WithoutCancel(ctx))
 	f.files.byIno = map[uint64]*openFile{}
 	f.nodes.init(mem)
 	f.back.init(f)

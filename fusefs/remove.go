@@ -41,7 +41,7 @@ func (f *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status
 
 // remove runs one of the two, once: if an earlier worker began it and the
 // name is gone, it was done.
-func (f *FS) remove(h *fuse.InHeader, name string, op operation, do func(*fuse.InHeader, directory, string) error) error {
+func (f *FS) remove(h *fuse.InHeader, name string, op operation, do func(directory, string) error) error {
 	if name == lifecycle.ControlName {
 		return lifecycle.ErrReserved
 	}
@@ -51,14 +51,14 @@ func (f *FS) remove(h *fuse.InHeader, name string, op operation, do func(*fuse.I
 	}
 	_, begun := f.mem.begun(h.Unique, op)
 	f.mem.begin(h.Unique, op, 0)
-	err = do(h, d, name)
+	err = do(d, name)
 	if begun && absent(err) {
 		return nil
 	}
 	return err
 }
 
-func (f *FS) unlink(h *fuse.InHeader, d directory, name string) error {
+func (f *FS) unlink(d directory, name string) error {
 	ctx := f.lasting
 	if d.ino != 0 {
 		err := f.in.Unlink(ctx, d.ino, name)
@@ -76,11 +76,11 @@ func (f *FS) unlink(h *fuse.InHeader, d directory, name string) error {
 	return f.in.UnlinkFinished(ctx, d.key(name))
 }
 
-func (f *FS) rmdir(h *fuse.InHeader, d directory, name string) error {
+func (f *FS) rmdir(d directory, name string) error {
 	if d.ino != 0 {
 		a, err := f.in.Lookup(d.ino, name)
 		if err == nil {
-			return f.rmdirSpool(h, d, name, a.Ino)
+			return f.rmdirSpool(d, name, a.Ino)
 		}
 		if !absent(err) {
 			return err
@@ -97,7 +97,7 @@ func (f *FS) rmdir(h *fuse.InHeader, d directory, name string) error {
 	return fmt.Errorf("%q: %w", d.key(name), syscall.ENOTEMPTY)
 }
 
-func (f *FS) rmdirSpool(h *fuse.InHeader, d directory, name string, ino uint64) error {
+func (f *FS) rmdirSpool(d directory, name string, ino uint64) error {
 	ctx, cancel := f.brief()
 	defer cancel()
 	if err := f.in.Rmdir(ctx, d.ino, name); err != nil {
@@ -129,7 +129,7 @@ func (f *FS) rename(in *fuse.RenameIn, from, to string, noReplace bool) error {
 	if err != nil {
 		return err
 	}
-	moved, err := f.renamed(in, source, from)
+	moved, err := f.renamed(source, from)
 	begunIno, begun := f.mem.begun(in.Unique, opRename)
 	if err != nil && !(begun && absent(err)) {
 		return err
@@ -153,7 +153,7 @@ func (f *FS) rename(in *fuse.RenameIn, from, to string, noReplace bool) error {
 
 // renamed is the spool inode of the name that is to move. One that only the
 // store has is finished, or holds what is.
-func (f *FS) renamed(in *fuse.RenameIn, d directory, name string) (uint64, error) {
+func (f *FS) renamed(d directory, name string) (uint64, error) {
 	if d.ino != 0 {
 		a, err := f.in.Lookup(d.ino, name)
 		if err == nil || !absent(err) {

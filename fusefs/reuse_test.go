@@ -25,7 +25,7 @@ func TestNodeOfAnInodeNumberThatCameBack(t *testing.T) {
 			})
 			must(t, err)
 			defer func() { must(t, in.Close()) }()
-			fs, err := fusefs.New(fusefs.Config{Instance: in})
+			fs, err := fusefs.New(t.Context(), fusefs.Config{Instance: in})
 			must(t, err)
 			defer fs.OnUnmount()
 

@@ -43,7 +43,7 @@ func serve(c daemonConfig) error {
 		return err
 	}
 	go func() { _ = in.Run(ctx) }()
-	fs, err := fusefs.New(fusefs.Config{
+	fs, err := fusefs.New(ctx, fusefs.Config{
 		Instance: in, Notices: notices, ConfigText: []byte("target: test\n"), Version: "v0", Passthrough: c.Passthrough,
 		Metrics: func() ([]byte, error) { return []byte("sinkfs_up 1\n"), nil },
 		Memory:  memory, Log: log, ControlMode: c.ControlMode, ControlGID: c.GID,

@@ -142,7 +142,7 @@ func (s *settings) owner() (uid, gid uint32) {
 }
 
 // newFS makes the file system of the instance.
-func (w *work) newFS(notices *fusefs.Notices) (*meter, error) {
+func (w *work) newFS(ctx context.Context, notices *fusefs.Notices) (*meter, error) {
 	text, err := w.s.cfg.Show()
 	if err != nil {
 		return nil, fail(codeConfig, err)
@@ -164,13 +164,13 @@ func (w *work) newFS(notices *fusefs.Notices) (*meter, error) {
 	if p := w.s.flags.Umask; p != nil {
 		c.Umask = *p
 	}
-	w.fs, err = fusefs.New(c)
+	w.fs, err = fusefs.New(ctx, c)
 	return m, err
 }
 
 // runMounted serves the mount until the supervisor wants something else.
 func (w *work) runMounted(ctx context.Context, notices *fusefs.Notices) error {
-	meter, err := w.newFS(notices)
+	meter, err := w.newFS(ctx, notices)
 	if err != nil {
 		return err
 	}
