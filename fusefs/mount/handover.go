@@ -98,8 +98,13 @@ func negotiate(raw fuse.RawFileSystem, request []byte, opts *fuse.MountOptions) 
 // is one more than it had Ps when the server was made. A reader waits in a
 // system call and keeps its P, unless all Ps are kept so: then the runtime
 // takes them away every 20 µs, and wakes a thread for each (retake in
-// runtime/proc.go), a fifth of the processor time of a small file.
-var spareProcs = sync.OnceFunc(func() { runtime.GOMAXPROCS(max(leastReaders, runtime.GOMAXPROCS(0)) + 2) })
+// runtime/proc.go), a fifth of the processor time of a small file. A number
+// that was set from outside stays.
+var spareProcs = sync.OnceFunc(func() {
+	if _, set := os.LookupEnv("GOMAXPROCS"); !set {
+		runtime.GOMAXPROCS(max(leastReaders, runtime.GOMAXPROCS(0)) + 2)
+	}
+})
 
 // leastReaders is minMaxReaders of the server.
 const leastReaders = 2
