@@ -61,7 +61,7 @@ func (in *Instance) prepare(ctx context.Context, t Trigger) (*checkpoint, error)
 		return c, err
 	}
 	ready, declined := in.stage(ctx, in.pending(ctx)) // 3. near the store, unseen
-	in.decline(c, declined)
+	in.decline(ctx, c, declined)
 	return c, in.commitTo(ctx, c, ready) // 4. prepared N: the point of no return
 }
 
@@ -158,8 +158,11 @@ func (in *Instance) discard(ctx context.Context, p *part) bool {
 }
 
 // decline leaves parts whose staging failed to the next checkpoint.
-func (in *Instance) decline(c *checkpoint, failed map[*part]error) {
+func (in *Instance) decline(ctx context.Context, c *checkpoint, failed map[*part]error) {
 	for p, err := range failed {
+		if in.discard(ctx, p) {
+			continue // a program has the file again: that is why
+		}
 		if errors.Is(err, errChanged) || errors.Is(err, backend.ErrKey) {
 			err = in.quarantine(p, err)
 		}

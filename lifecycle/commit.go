@@ -224,7 +224,9 @@ func (in *Instance) abort(ctx context.Context, p *part) {
 
 // quarantine sets a part aside that cannot be published: its bytes stay.
 func (in *Instance) quarantine(p *part, why error) error {
-	in.update(p, func(r *journal.Part) { r.State, r.Error = journal.Quarantined, why.Error() })
+	if !in.setAside(p, why) {
+		return why // a program has its file again: it is discarded
+	}
 	if err := in.persist(in.journal.Write, p.Part); err != nil {
 		return err
 	}
@@ -235,6 +237,20 @@ func (in *Instance) quarantine(p *part, why error) error {
 	}
 	in.log.Error("part quarantined", slog.String("key", p.Key), slog.Any("error", why))
 	return fmt.Errorf("%w: %w", errQuarantined, why)
+}
+
+// setAside is false for a part that was taken back before.
+func (in *Instance) setAside(p *part, why error) bool {
+	if p.File {
+		s := p.sources[0]
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if p.withdrawn {
+			return false
+		}
+	}
+	in.update(p, func(r *journal.Part) { r.State, r.Error = journal.Quarantined, why.Error() })
+	return true
 }
 
 // health is what is known of the target.

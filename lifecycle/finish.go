@@ -23,9 +23,13 @@ const (
 
 // finish journals what is in the store, and how the checkpoint ended.
 func (in *Instance) finish(c *checkpoint, done []*part, stuck map[*part]error) error {
+	before := c.Checkpoint
 	in.result(c, done, stuck)
 	ended := append(in.completeLate(done, c.ID), c.Checkpoint)
 	if err := in.journalFinished(done, ended); err != nil {
+		in.mu.Lock()
+		in.partial[c.ID] = before // finishLeft ends it, with its manifest
+		in.mu.Unlock()
 		return err
 	}
 	in.archive(done, ended)
@@ -47,6 +51,7 @@ func (in *Instance) journalFinished(done []*part, ended []journal.Checkpoint) er
 		return err
 	}
 	sets := finishedSets(done)
+	in.recording.Lock() // until they are written; no source's mu is taken meanwhile
 	var records []journal.Record
 	for _, p := range done {
 		in.update(p, func(r *journal.Part) { r.State, r.Done, r.Error = journal.Finished, in.now().UTC(), "" })
@@ -54,9 +59,8 @@ func (in *Instance) journalFinished(done []*part, ended []journal.Checkpoint) er
 	}
 	for s, set := range sets {
 		if s.node.Kind() != spool.File { // a file goes with its part
-			s.mu.Lock()
-			records = append(records, s.record(set, s.marks))
-			s.mu.Unlock()
+			s.told.Finished = set // it is true, whatever becomes of the write
+			records = append(records, s.record())
 		}
 	}
 	for _, c := range ended {
@@ -66,6 +70,7 @@ func (in *Instance) journalFinished(done []*part, ended []journal.Checkpoint) er
 	if err == nil {
 		err = in.write(in.journal.Write, records...)
 	}
+	in.recording.Unlock()
 	if err != nil {
 		for _, p := range done {
 			in.update(p, func(r *journal.Part) { r.State = journal.Committing }) // in the store: the next try finds it
@@ -211,17 +216,23 @@ func (in *Instance) releaseFile(p *part) {
 // whether its name is gone and nothing is left.
 func (in *Instance) releaseStream(s *source, short bool) (over bool) {
 	s.mu.Lock()
-	over = s.node.Unlinked() && s.unfinished() == 0 && in.idle(s)
-	if over { // whoever wrote may have written since the last look
-		grew, err := s.observe(in.now())
-		over = err == nil && !grew && s.unfinished() == 0
-	}
+	over = in.isOver(s)
 	err := in.punch(s, short)
 	s.mu.Unlock()
 	if err != nil {
 		in.log.Warn("spool bytes are not released", slog.String("path", s.node.Path()), slog.Any("error", err))
 	}
 	return over
+}
+
+// isOver says whether the name of a stream is gone and nothing is left. s.mu
+// is held.
+func (in *Instance) isOver(s *source) bool {
+	if !s.node.Unlinked() || s.unfinished() != 0 || !in.idle(s) {
+		return false
+	}
+	grew, err := s.observe(in.now()) // whoever wrote may have written since the last look
+	return err == nil && !grew && s.unfinished() == 0
 }
 
 // punch gives finished bytes back to the file system. done is noted before

@@ -217,6 +217,13 @@ func (in *Instance) settleKind(s *source) {
 func (in *Instance) remove(s *source) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.node.Kind() == spool.Stream && !s.gone && !in.isOver(s) {
+		in.mu.Lock()
+		delete(in.lingering, s) // a program wrote to it again
+		in.mu.Unlock()
+		in.follower.add(s, in.now())
+		return
+	}
 	s.gone = true
 	if s.handles > 0 {
 		return // the last RELEASE comes back here

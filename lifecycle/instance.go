@@ -116,6 +116,8 @@ type Instance struct {
 	rounds   rounds
 
 	names     sync.Mutex // one change of names at a time
+	recording sync.Mutex // the records of sources are journaled in the order in which they are made; taken after a source's mu
+	manifests sync.Mutex // one change of a manifest at a time
 	numbering sync.Mutex // numbers are journaled in the order in which they are taken
 
 	mu           sync.Mutex

@@ -26,16 +26,22 @@ func (in *Instance) leave(sources []*source) {
 	for _, s := range sources {
 		s.mu.Lock()
 		if s.unannounced() {
-			r := s.record(s.finished, s.marks)
-			r.Leaving = true
-			going, records = append(going, s), append(records, r)
+			going = append(going, s)
 		}
 		s.mu.Unlock()
 	}
 	if len(going) == 0 {
 		return
 	}
-	if err := in.persist(in.journal.Write, records...); err != nil {
+	in.recording.Lock()
+	for _, s := range going {
+		r := s.record()
+		r.Leaving = true
+		records = append(records, r)
+	}
+	err := in.persist(in.journal.Write, records...)
+	in.recording.Unlock()
+	if err != nil {
 		in.fail(err)
 		in.log.Warn("spool files stay, the journal cannot be told that they go", slog.Int("files", len(going)), slog.Any("error", err))
 		return

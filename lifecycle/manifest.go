@@ -104,6 +104,8 @@ func (in *Instance) trimRecent() {
 }
 
 func (in *Instance) archiveOne(c journal.Checkpoint, files []PartStatus) error {
+	in.manifests.Lock()
+	defer in.manifests.Unlock()
 	m := Manifest{Checkpoint: c, Instance: in.uid, Files: []PartStatus{}}
 	if before, err := in.Manifest(c.ID); err == nil {
 		m.Files, m.Previous = before.Files, before.Previous
@@ -143,6 +145,8 @@ func (in *Instance) markDeleted(key string) error {
 	}
 	in.mu.Unlock()
 	noted := false
+	in.manifests.Lock()
+	defer in.manifests.Unlock()
 	in.mu.Lock()
 	ids := slices.Concat(in.past, in.retained)
 	in.mu.Unlock()
@@ -177,11 +181,13 @@ const expiredAtOnce = 8
 
 // expireManifests forgets what is past retention. in.mu is held.
 func (in *Instance) expireManifests() {
+	open := in.openCheckpoints()
 	for len(in.retained) > in.cfg.Retain {
 		id := in.retained[0]
-		if _, open := in.partial[id]; open {
+		if open[id] {
 			return
 		}
+		delete(in.partial, id) // the last part of it was quarantined
 		in.past = append(in.past, id)
 		in.garbage = append(in.garbage, journal.DropCheckpoint{ID: id})
 		in.retained = in.retained[1:]

@@ -263,7 +263,7 @@ func (in *Instance) MkdirAll(p string) (Attr, error) {
 	}
 	in.names.Lock()
 	defer in.names.Unlock()
-	n, err := in.tree.MkdirAll(p, in.cfg.DirMode)
+	n, err := in.tree.MkdirAll(p, in.cfg.DirMode, in.cfg.UID, in.cfg.GID)
 	if err != nil {
 		return Attr{}, err
 	}

@@ -269,7 +269,7 @@ func (in *Instance) recoverParts(r recovery, byID map[journal.SourceID]*source) 
 				p.State, p.Checkpoint = journal.Pending, 0 // the mark is missing
 			}
 		}
-		if p.File && p.State == journal.Pending {
+		if p.File && (p.State == journal.Pending || p.State == journal.Quarantined && in.takenBack(p, byID)) {
 			in.garbage = append(in.garbage, journal.DropPart{ID: p.ID}) // as the file is now, it is taken again
 			continue
 		}
@@ -292,6 +292,18 @@ func (in *Instance) recoverParts(r recovery, byID map[journal.SourceID]*source) 
 		}
 	}
 	return done, nil
+}
+
+// takenBack says whether a program renamed, changed or removed the file of a
+// quarantined part.
+func (in *Instance) takenBack(p *part, byID map[journal.SourceID]*source) bool {
+	r := p.Ranges[0]
+	s := byID[r.Source]
+	if s == nil || s.node.Unlinked() || s.node.Path() != r.Path {
+		return true
+	}
+	st, err := s.node.Stat()
+	return err == nil && (st.Size != p.Bytes || !st.Mtime.Equal(p.ModTime) || st.Mode&0o7777 != p.Mode || st.UID != p.UID || st.GID != p.GID)
 }
 
 // recoverFinishedFile has the part of a file forgotten with its spool file.

@@ -44,9 +44,9 @@ func (in *Instance) unlink(n *spool.Node) error {
 	stream := n.Kind() == spool.Stream
 	if !stream {
 		in.withdraw(s)
-		s.gone = true
 	}
 	err := in.unname(s)
+	s.gone = s.gone || !stream && err == nil
 	s.touched = in.now()
 	s.mu.Unlock()
 	if err != nil {
@@ -150,12 +150,7 @@ func (in *Instance) renameFile(n, old, toDir *spool.Node, to string) error {
 	if s == nil {
 		return fmt.Errorf("%q: %w", n.Path(), syscall.ESTALE)
 	}
-	if old != nil {
-		if err := in.unlink(old); err != nil {
-			return err
-		}
-	}
-	s.mu.Lock()
+	s.mu.Lock() // and that of old below: only whoever holds names takes two
 	defer s.mu.Unlock()
 	if s.ended {
 		return fmt.Errorf("%q: %w", n.Path(), ErrFinished)
@@ -163,6 +158,11 @@ func (in *Instance) renameFile(n, old, toDir *spool.Node, to string) error {
 	now := in.now()
 	if n.Kind() == spool.Stream && n.Dir() != toDir {
 		if err := in.stay(s, now); err != nil {
+			return err
+		}
+	}
+	if old != nil { // what stands there goes once nothing is in the way
+		if err := in.unlink(old); err != nil {
 			return err
 		}
 	}
@@ -179,13 +179,8 @@ func (in *Instance) renameFile(n, old, toDir *spool.Node, to string) error {
 }
 
 func (in *Instance) renameDir(n, old, toDir *spool.Node, to string) error {
-	if old != nil {
-		if old.Kind() != spool.Dir {
-			return fmt.Errorf("%q: %w", old.Path(), syscall.ENOTDIR)
-		}
-		if err := in.tree.Rmdir(old); err != nil {
-			return err
-		}
+	if old != nil && old.Kind() != spool.Dir {
+		return fmt.Errorf("%q: %w", old.Path(), syscall.ENOTDIR)
 	}
 	for d := toDir; d != nil; d = d.Dir() {
 		if d == n {
@@ -194,6 +189,11 @@ func (in *Instance) renameDir(n, old, toDir *spool.Node, to string) error {
 	}
 	for _, s := range in.sourcesBelow(n.Path()) {
 		if err := in.stayInRenamedDir(s); err != nil {
+			return err
+		}
+	}
+	if old != nil {
+		if err := in.tree.Rmdir(old); err != nil {
 			return err
 		}
 	}

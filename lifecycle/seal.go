@@ -58,6 +58,13 @@ func (in *Instance) collectSource(s *source, t Trigger, now time.Time, h *harves
 		return in.collectFile(s, t, now, h)
 	case spool.Scratch:
 		in.settleKind(s)
+		switch s.node.Kind() { // it has another name
+		case spool.Stream:
+			return in.collectStream(s, t, now, h)
+		case spool.File:
+			return in.collectFile(s, t, now, h)
+		case spool.Scratch, spool.Dir:
+		}
 		size, err := s.node.Size()
 		if err == nil && size > 0 && t != Timer {
 			h.leave(s, size, "its name is never published")
@@ -177,6 +184,13 @@ func (in *Instance) seal(ctx context.Context, h harvest) error {
 	}
 	parts := append(in.pack(h.pieces, in.now()), h.files...)
 	if err := in.numbered(func() []journal.Record { return in.number(parts) }); err != nil {
+		in.mu.Lock()
+		for _, p := range parts { // some of them may be journaled
+			if p.growth == nil { // else it is sealed again under the same id
+				in.garbage = append(in.garbage, journal.DropPart{ID: p.ID})
+			}
+		}
+		in.mu.Unlock()
 		in.unseal(h)
 		return err
 	}
@@ -240,7 +254,7 @@ func (in *Instance) syncSpool(ctx context.Context, h harvest) error {
 	g, _ := errgroup.WithContext(ctx)
 	for n := range nodes {
 		g.Go(func() error {
-			if err := n.Sync(); !errors.Is(err, syscall.ENOENT) {
+			if err := n.Sync(); !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.ESTALE) {
 				return err
 			}
 			return nil // discarded meanwhile: its part is withdrawn
@@ -309,7 +323,7 @@ func (p *part) take(g piece) {
 // number gives new parts their ids, numbers and keys, and returns the records
 // to journal. in.mu is held.
 func (in *Instance) number(parts []*part) []journal.Record {
-	var records, ended []journal.Record
+	var records, counters, ended []journal.Record
 	touched := map[string]bool{partIDs: true}
 	for _, p := range parts {
 		if p.growth != nil && p.growth.lost {
@@ -331,7 +345,8 @@ func (in *Instance) number(parts []*part) []journal.Record {
 		records = append(records, p.Part)
 	}
 	for name := range touched {
-		records = append(records, in.counter(name))
+		counters = append(counters, in.counter(name))
 	}
-	return append(records, ended...)
+	// The numbers first: a crash may leave any beginning of it all.
+	return slices.Concat(counters, records, ended)
 }

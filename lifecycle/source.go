@@ -25,6 +25,7 @@ type source struct {
 	sealed   rangeSet   // in parts that are not finished
 	finished rangeSet
 	marks    []journal.Mark   // where segments must end, ascending
+	told     journal.Source   // of both what the journal is told; guarded by Instance.recording
 	last     lastPart         // of its parts that are finished
 	part     *part            // of a file: the part that it is in, not finished
 	ended    bool             // its file part is prepared: it counts as finished
@@ -219,22 +220,24 @@ func (in *Instance) stay(s *source, now time.Time) error {
 }
 
 func (in *Instance) mark(s *source, m journal.Mark) error {
-	marks := append(slices.Clone(s.marks), m)
-	record := s.record(s.finished, marks)
+	in.recording.Lock()
+	defer in.recording.Unlock()
+	s.told.Marks = append(slices.Clone(s.told.Marks), m)
+	record := s.record()
 	if err := in.persist(in.journal.Write, record); err != nil {
+		s.told.Marks = s.told.Marks[:len(s.told.Marks)-1]
 		return err
 	}
 	in.evidence.note(record)
-	s.marks = marks
+	s.marks = append(slices.Clone(s.marks), m)
 	return nil
 }
 
-func (s *source) record(finished rangeSet, marks []journal.Mark) journal.Source {
-	done := finished.prefix()
-	return journal.Source{
-		ID: s.id, Path: s.node.Path(), Finished: finished,
-		Marks: slices.DeleteFunc(slices.Clone(marks), func(m journal.Mark) bool { return m.Off <= done }),
-	}
+// record is what the journal is told of the source. Instance.recording is held.
+func (s *source) record() journal.Source {
+	done := rangeSet(s.told.Finished).prefix()
+	s.told.Marks = slices.DeleteFunc(slices.Clone(s.told.Marks), func(m journal.Mark) bool { return m.Off <= done })
+	return journal.Source{ID: s.id, Path: s.node.Path(), Finished: s.told.Finished, Marks: s.told.Marks}
 }
 
 // restore cuts again what the process before had seen and not sealed. What
@@ -248,6 +251,8 @@ func (s *source) restore(now time.Time) error {
 	taken := s.taken()
 	gaps := taken.gaps(0, st.Size)
 	s.marks = slices.DeleteFunc(s.marks, func(m journal.Mark) bool { return m.Off > st.Size })
+	s.told = journal.Source{Finished: s.finished, Marks: s.marks}
+	s.marks = marksOf(s.node, s.marks, s.finished.prefix(), st.Size) // its base is one
 	if len(gaps) == 0 {
 		return nil
 	}
@@ -289,7 +294,7 @@ func (s *source) restoreGap(r io.ReaderAt, g journal.Range, at time.Time) error 
 			return err
 		}
 		if m.Torn {
-			if err := s.cut.end(r, dir, at); err != nil {
+			if err := s.cut.endTorn(r, dir, at); err != nil {
 				return err
 			}
 		}

@@ -3,7 +3,6 @@ package spool
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"strings"
 
@@ -237,13 +236,13 @@ func (t *Tree) forget(n *Node) {
 // MkdirAll returns the directory of that path below the root, making what is
 // missing of it for the daemon's own user. Something else in its way is
 // ENOTDIR.
-func (t *Tree) MkdirAll(p string, mode uint32) (*Node, error) {
+func (t *Tree) MkdirAll(p string, mode, uid, gid uint32) (*Node, error) {
 	dir := t.root
 	if p == "" {
 		return dir, nil
 	}
 	for name := range strings.SplitSeq(p, "/") {
-		next, err := t.subdir(dir, name, mode)
+		next, err := t.subdir(dir, name, mode, uid, gid)
 		if err != nil {
 			return nil, err
 		}
@@ -253,10 +252,10 @@ func (t *Tree) MkdirAll(p string, mode uint32) (*Node, error) {
 }
 
 // subdir returns the directory of that name in dir, made if need be.
-func (t *Tree) subdir(dir *Node, name string, mode uint32) (*Node, error) {
+func (t *Tree) subdir(dir *Node, name string, mode, uid, gid uint32) (*Node, error) {
 	next := t.Lookup(dir, name)
 	if next == nil {
-		made, err := t.Mkdir(dir, name, mode, uint32(os.Geteuid()), uint32(os.Getegid()))
+		made, err := t.Mkdir(dir, name, mode, uid, gid)
 		if !errors.Is(err, unix.EEXIST) {
 			return made, err
 		}

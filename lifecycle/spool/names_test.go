@@ -43,7 +43,7 @@ func TestNames(t *testing.T) {
 		wantErr(t, err, unix.EEXIST)
 		_, err = tree.Create(f, "x", spool.File, 0o644, 0, 0)
 		wantErr(t, err, unix.ENOTDIR)
-		_, err = tree.MkdirAll("a/b/f/x", 0o755)
+		_, err = tree.MkdirAll("a/b/f/x", 0o755, uint32(os.Geteuid()), uint32(os.Getegid()))
 		wantErr(t, err, unix.ENOTDIR)
 
 		g := create(t, tree, a, "g", spool.Stream)
@@ -100,7 +100,7 @@ func TestPathsThatGetTooLong(t *testing.T) {
 	wantErr(t, tree.Rename(top, to, "d"), unix.ENAMETOOLONG)
 	_, err := f.Size()
 	must(t, err)
-	_, err = tree.MkdirAll(deep+"/"+deep, 0o755)
+	_, err = tree.MkdirAll(deep+"/"+deep, 0o755, uint32(os.Geteuid()), uint32(os.Getegid()))
 	wantErr(t, err, unix.ENAMETOOLONG)
 }
 

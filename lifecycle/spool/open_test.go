@@ -53,7 +53,7 @@ func create(t *testing.T, tree *spool.Tree, dir *spool.Node, name string, k spoo
 
 func mkdirAll(t *testing.T, tree *spool.Tree, path string) *spool.Node {
 	t.Helper()
-	n, err := tree.MkdirAll(path, 0o755)
+	n, err := tree.MkdirAll(path, 0o755, uint32(os.Geteuid()), uint32(os.Getegid()))
 	if err != nil {
 		t.Fatalf("mkdir: %v", err)
 	}
