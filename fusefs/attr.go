@@ -83,6 +83,13 @@ func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) f
 		f.spoolAttr(in.NodeId, a, &out.Attr)
 		out.SetTimeout(unfinishedAttr)
 	case spaceStore:
+		if n, ok := f.nodes.get(in.NodeId); ok && n.ino != 0 {
+			if a, err := f.in.Attr(n.ino); err == nil { // mode and owner are kept there
+				f.spoolAttr(in.NodeId, a, &out.Attr)
+				out.SetTimeout(directoryKept)
+				return fuse.OK
+			}
+		}
 		info, err := f.storeInfo(in.NodeId)
 		if err != nil {
 			return f.status(err)

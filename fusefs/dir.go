@@ -36,6 +36,7 @@ type listing struct {
 
 	// Guarded by the handle's lock.
 	at    int // the entry after the last one that was given out
+	read  bool
 	index map[uint64]int
 }
 
@@ -142,6 +143,7 @@ func (f *FS) readDir(cancel <-chan struct{}, in *fuse.ReadIn, add func(entry, ui
 		h.dir = nil // the next read may find the store up again
 		return l.err
 	}
+	l.read = true
 	return l.from(in.Offset, h.node, add)
 }
 
@@ -195,7 +197,7 @@ func (l *listing) after(off uint64) (int, error) {
 func (f *FS) listingOf(h *handle, start bool) *listing {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.dir != nil && !(start && h.dir.at > 0) {
+	if h.dir != nil && !(start && h.dir.read) {
 		return h.dir
 	}
 	l := &listing{done: make(chan struct{})}

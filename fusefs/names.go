@@ -50,8 +50,8 @@ func (f *FS) dir(id uint64) (directory, error) {
 		}
 		d := directory{id: id, path: n.key}
 		if n.ino != 0 {
-			if p, err := f.in.Path(n.ino); err == nil && p == n.key {
-				d.ino = n.ino
+			if p, err := f.in.Path(n.ino); err == nil { // it may have been renamed
+				d.ino, d.path = n.ino, p
 				return d, nil
 			}
 		}

@@ -60,6 +60,10 @@ func (t *nodeTable) seen(key string, info backend.Info) (id uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.byID[id]
+	for n != nil && n.ino != 0 { // its spool directory was renamed, the kernel knows that by this id
+		id = storeID(id + 1)
+		n = t.byID[id]
+	}
 	if n == nil {
 		n = &storeNode{key: key}
 		t.byID[id] = n
@@ -255,6 +259,8 @@ func (t *nodeTable) adopt(held map[uint32]bool) {
 		case id == 0 || !held[ref]:
 			s.node.Store(0)
 			t.keyFree = append(t.keyFree, i)
+		case t.byID[id] == nil: // of an open file
+			t.byID[id] = &storeNode{key: s.text()}
 		}
 	}
 }

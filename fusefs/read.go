@@ -25,6 +25,11 @@ func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Rea
 	case h.ctl != nil:
 		res, err = h.ctl.read(interruptible(in.Caller, cancel), int64(in.Offset), buf)
 	case h.file != nil:
+		if in.ReadFlags&fuse.READ_LOCKOWNER == 0 && !h.has(handleAsFile) && h.file.slot.backing.Load() != 0 {
+			// For the page cache, by splice(2) and its kin: the kernel would
+			// keep a last page that it does not renew when it appends itself.
+			return nil, fuse.EINVAL
+		}
 		res, err = h.readSpool(int64(in.Offset), buf)
 	case h.key != "":
 		res, err = f.readFinished(interruptible(in.Caller, cancel), h, int64(in.Offset), buf)

@@ -7,10 +7,12 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sinkfs/sinkfs/fusefs/mount"
 )
@@ -196,10 +198,28 @@ func replaceRunning(ctx context.Context, cmd *cobra.Command, f *mountFlags, s *s
 	if err != nil {
 		return false, fail(codeFailed, err)
 	}
+	if err := f.keepLog(cmd.Flags(), running.Again); err != nil {
+		return false, fail(codeFailed, err)
+	}
 	args := append([]string{program, "mount"}, f.commandLine(cmd.Flags(), s)...)
 	if err := mount.Replace(ctx, s.cfg.StateDir, args); err != nil {
 		return false, fail(codeFailed, fmt.Errorf("mount at %s not replaced: %w", at, err))
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s at %s was taken over by %s, programs go on writing\n", s.cfg.Target, at, program)
 	return true, err
+}
+
+// keepLog gives a mount in the background the log that it has, unless another
+// is named.
+func (f *mountFlags) keepLog(flags *pflag.FlagSet, running []string) error {
+	if !slices.Contains(running, "--daemon=true") {
+		return nil
+	}
+	err := flags.Set("daemon", "true")
+	for _, arg := range running {
+		if path, ok := strings.CutPrefix(arg, "--log-file="); ok && f.logFile == "" {
+			err = errors.Join(err, flags.Set("log-file", path))
+		}
+	}
+	return err
 }

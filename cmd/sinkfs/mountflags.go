@@ -179,18 +179,19 @@ func (f *mountFlags) line(flags *pflag.FlagSet, s *settings, without ...string) 
 	var args []string
 	flags.Visit(func(flag *pflag.Flag) {
 		switch {
-		case slices.Contains(without, flag.Name):
+		case slices.Contains(without, flag.Name), flag.Name == "state-dir":
 		case flag.Name == "options":
 			for _, o := range f.options {
 				args = append(args, "--options="+o)
 			}
-		case flag.Name == "config", flag.Name == "state-dir", flag.Name == "log-file":
+		case flag.Name == "config", flag.Name == "log-file":
 			args = append(args, "--"+flag.Name+"="+absolute(flag.Value.String()))
 		default:
 			args = append(args, "--"+flag.Name+"="+flag.Value.String())
 		}
 	})
-	return append(args, "--", s.cfg.Target, s.mountpoint)
+	// Resolved: the lock is of this one, whatever the configuration says later.
+	return append(args, "--state-dir="+absolute(s.cfg.StateDir), "--", s.cfg.Target, s.mountpoint)
 }
 
 func absolute(path string) string {

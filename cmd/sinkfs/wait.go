@@ -58,10 +58,19 @@ func waitFor(ctx context.Context, path string) error {
 	}
 	first := true
 	var want int64
+	at := path
+	if fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0); err == nil {
+		defer func() { _ = unix.Close(fd) }()    // a path only
+		at = fmt.Sprintf("/proc/self/fd/%d", fd) // the file that it is now, whatever it is called later
+	}
 	ticker := time.NewTicker(pollWait)
 	defer ticker.Stop()
 	return each(ctx, ticker.C, func() (bool, error) {
-		now, err := attributesOf(path)
+		now, err := attributesOf(at)
+		if errors.Is(err, unix.ESTALE) { // a file goes with its part: it is what has the name now
+			at = path
+			now, err = attributesOf(at)
+		}
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return true, c.gone(path, first)
@@ -77,7 +86,14 @@ func waitFor(ctx context.Context, path string) error {
 		if first {
 			want, first = now.bytes, false
 		}
-		return now.state == "finished" && now.published >= now.bytes || now.published >= want, nil
+		if now.state == "finished" && now.published >= now.bytes || want > 0 && now.published >= want {
+			return true, nil
+		}
+		if want > 0 {
+			return false, nil
+		}
+		waits, err := c.waits(path) // an empty file is a part, an empty stream is none
+		return !waits, err
 	})
 }
 
@@ -139,6 +155,22 @@ func (c control) gone(path string, never bool) error {
 		return fail(codeFailed, fmt.Errorf("%s does not exist, name a file of the mount", path))
 	}
 	return fail(codeFailed, fmt.Errorf("%s was renamed or removed before it was finished", path))
+}
+
+// waits says whether a part of the path is not finished.
+func (c control) waits(path string) (bool, error) {
+	rel, err := pathInMount(path)
+	if err != nil {
+		return false, err
+	}
+	waits := false
+	err = c.parts(func(_ []byte, p lifecycle.PartStatus) error {
+		for _, s := range p.Sources {
+			waits = waits || s.Path == rel && s.Length == 0 && p.State != "finished"
+		}
+		return nil
+	})
+	return waits, err
 }
 
 // pathInMount is the path below the mountpoint, as the parts file has it.

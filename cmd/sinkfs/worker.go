@@ -122,6 +122,9 @@ func (w *work) open(ctx context.Context, notices *fusefs.Notices) error {
 	}
 	c.Store, c.Log, c.Observer = store, w.log.Logger, notices.Observer()
 	c.UID, c.GID = w.s.owner()
+	if p := w.s.flags.DirMode; p != nil {
+		c.DirMode = *p
+	}
 	c.Remedy = remedy(w.f.config, cfg)
 	w.in, err = lifecycle.Open(ctx, c)
 	if err != nil && codeOf(err) == codeFailed {

@@ -23,8 +23,8 @@ type ask struct {
 	Op      string        `json:"op"`
 	NoDrain bool          `json:"no_drain,omitempty"`
 	Timeout time.Duration `json:"timeout,omitempty"`
-	Args    []string      `json:"args,omitempty"` // replace: the command line of the mount from now on
-	Dir     string        `json:"dir,omitempty"`  // and its working directory
+	Args    []string      `json:"args,omitempty"` // replace: the command line of the mount from now on, with absolute paths
+	Dir     string        `json:"dir,omitempty"`  // where that is tried first
 }
 
 // Operations.
@@ -50,6 +50,8 @@ type Keeper struct {
 	Mountpoint string `json:"mountpoint"`
 	Target     string `json:"target"`
 	Draining   bool   `json:"draining"`
+
+	Again []string `json:"again,omitempty"` // its command line
 }
 
 // client is one connection of the socket.
@@ -192,7 +194,7 @@ func (s *controlServer) close() {
 func (s *supervisor) onRequest(ctx context.Context, c *client) {
 	switch c.ask.Op {
 	case opStatus:
-		k := Keeper{PID: os.Getpid(), Mountpoint: s.point.path, Target: s.o.Source, Draining: s.draining != nil}
+		k := Keeper{PID: os.Getpid(), Mountpoint: s.point.path, Target: s.o.Source, Draining: s.draining != nil, Again: s.o.Again}
 		if s.child != nil {
 			k.Worker = s.child.pid
 		}
@@ -218,11 +220,6 @@ func (s *supervisor) onRequest(ctx context.Context, c *client) {
 func (s *supervisor) adoptArgs(a ask) {
 	if len(a.Args) == 0 || len(s.o.Again) == 0 {
 		return
-	}
-	if a.Dir != "" {
-		if err := os.Chdir(a.Dir); err != nil {
-			s.log.Warn("working directory not changed", errAttr(err))
-		}
 	}
 	s.o.Again = a.Args
 }

@@ -234,7 +234,7 @@ func (t *Tree) forget(n *Node) {
 }
 
 // MkdirAll returns the directory of that path below the root, making what is
-// missing of it for the daemon's own user. Something else in its way is
+// missing of it with that mode and owner. Something else in its way is
 // ENOTDIR.
 func (t *Tree) MkdirAll(p string, mode, uid, gid uint32) (*Node, error) {
 	dir := t.root
