@@ -182,6 +182,9 @@ func (w *Watcher) listedInMount(ctx context.Context, key string, info fs.FileInf
 		return nil
 	}
 	got, err := os.ReadFile(filepath.Join(w.Mount, key))
+	if errors.Is(err, fs.ErrNotExist) && w.Target.Glimpses() {
+		return nil // taken back, and there again: the mount may not know it for a second
+	}
 	if err != nil {
 		return err
 	}
