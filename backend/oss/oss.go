@@ -220,7 +220,7 @@ func checkURLs(o *Options) error {
 			continue
 		}
 		u, err := url.Parse(text)
-		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.Path != "" {
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
 			return fmt.Errorf("the %s is no host or URL, write for example oss-cn-hangzhou.aliyuncs.com", what)
 		}
 		if u.User != nil {

@@ -28,13 +28,14 @@ func newClient(ctx context.Context, o Options, gate *objects.Gate) (*awss3.Clien
 		if o.Region != "" {
 			options = append(options, config.WithRegion(o.Region))
 		}
-		return config.LoadDefaultConfig(ctx, options...)
+		cfg, err := config.LoadDefaultConfig(ctx, options...)
+		setDefault(&cfg.Region, defaultRegion) // STS needs one too
+		return cfg, err
 	}}
 	cfg, err := chain.load(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the AWS configuration (profile %q): %w", o.Profile, err)
 	}
-	setDefault(&cfg.Region, defaultRegion)
 	client := awss3.NewFromConfig(cfg, func(c *awss3.Options) {
 		c.Credentials = chain
 		c.HTTPClient = &watcher{next: web, gate: gate}

@@ -141,7 +141,7 @@ func (p statePlace) load(environ []string, over ...config.Override) (*config.Con
 }
 
 func withTargetAudit(ctx context.Context, arg string, place statePlace, fn func(audit.Input) error) error {
-	cfg, err := place.load(nil, config.Override{Key: "target", Value: arg, Flag: "TARGET"})
+	cfg, err := place.load(os.Environ(), config.Override{Key: "target", Value: arg, Flag: "TARGET"})
 	if err != nil {
 		return err
 	}

@@ -90,6 +90,9 @@ func (a *audit) explain(ctx context.Context, i backend.Info) (Row, error) {
 	if !a.in.Bodies || r.Kind.problem() {
 		return r, nil
 	}
+	if i.Checksum == "" && a.known.uids[l.instance] { // the store keeps none, the journal may
+		i.Checksum = a.known.parts[l.part].Checksum
+	}
 	wrong, err := a.verify(ctx, i)
 	if wrong != "" {
 		r.Kind, r.Explanation = Mismatch, wrong+"; "+r.Explanation

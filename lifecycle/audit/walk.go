@@ -27,7 +27,7 @@ func walk(ctx context.Context, s backend.Store, dir backend.Key, fn func(backend
 	for after, more := "", true; more; {
 		var files []backend.Key
 		err := s.List(ctx, dir, after, func(name string, i backend.Info) error {
-			if len(files) == batch {
+			if len(files) == batch && !i.Dir { // else a directory with the name of the last object would be left out
 				return errFull
 			}
 			after = name

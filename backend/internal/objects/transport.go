@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -44,7 +45,15 @@ func (n Network) Transport() (func(*http.Transport), error) {
 		if err != nil {
 			return nil, fmt.Errorf("the proxy: %w", err)
 		}
-		proxy = http.ProxyURL(u)
+		all := http.ProxyURL(u)
+		proxy = func(r *http.Request) (*url.URL, error) {
+			// Metadata services (169.254.169.254, 169.254.170.2, fd00:ec2::254)
+			// are this host's: a proxy would ask its own.
+			if ip := net.ParseIP(r.URL.Hostname()); ip != nil && (ip.IsLinkLocalUnicast() || strings.HasPrefix(ip.String(), "fd00:ec2::")) {
+				return nil, nil
+			}
+			return all(r)
+		}
 	}
 	return func(t *http.Transport) {
 		t.Proxy = proxy
