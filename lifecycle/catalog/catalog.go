@@ -91,7 +91,7 @@ func (c *Catalog) Stat(ctx context.Context, k backend.Key) (backend.Info, error)
 	}
 	now := time.Now()
 	last, known := c.entries.get(k)
-	if known && now.Before(last.until) {
+	if known && c.holds(k, last, now) {
 		return last.answer(k)
 	}
 	if info, err, known := c.listings.stat(k, now.Add(-c.o.MaxAge)); known {
@@ -140,13 +140,25 @@ func (c *Catalog) learn(k backend.Key, info backend.Info, err error) {
 // where Stat is as cheap.
 func (c *Catalog) Exists(k backend.Key) (known, exists bool) {
 	now := time.Now()
-	if last, ok := c.entries.get(k); ok && now.Before(last.until) {
+	if last, ok := c.entries.get(k); ok && c.holds(k, last, now) {
 		return true, !last.absent
 	}
 	if c.opener != nil {
 		return false, false
 	}
 	return c.listings.exists(k, now.Add(-c.o.MaxAge))
+}
+
+// holds says whether what is remembered of a name is new enough to go by.
+func (c *Catalog) holds(k backend.Key, e entry, now time.Time) bool {
+	return now.Before(e.until) && !(e.absent && c.listed(k, now))
+}
+
+// listed says whether a directory that was read within MaxAge shows k: whoever
+// saw it there must not be told that it is absent by what is older still.
+func (c *Catalog) listed(k backend.Key, now time.Time) bool {
+	known, exists := c.listings.exists(k, now.Add(-c.o.MaxAge))
+	return known && exists
 }
 
 // Published tells of a commit of our own: readers see it at once.

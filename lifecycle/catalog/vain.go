@@ -59,6 +59,9 @@ func (v *vain) often(dir backend.Key, since time.Time) bool {
 // looked up in vain just now. It is true when k is certainly not there, as of
 // MaxAge ago at most.
 func (c *Catalog) absent(ctx context.Context, k backend.Key, now time.Time) bool {
+	if c.listed(k, now) {
+		return false
+	}
 	dir, _ := k.Split()
 	since := now.Add(-c.o.MaxAge)
 	_, err, known := c.looks.stat(k, since)

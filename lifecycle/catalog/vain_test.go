@@ -74,3 +74,32 @@ func TestNewNamesInALargeDirectory(t *testing.T) {
 		wantCalls(t, r, mem.List, 1)
 	})
 }
+
+// TestNameThatAListingShows: whoever saw a name in a directory finds it, though
+// it was looked up in vain just before.
+func TestNameThatAListingShows(t *testing.T) {
+	for _, vain := range []int{0, 10} { // asked for by name, and by a listing of many
+		synctest.Test(t, func(t *testing.T) {
+			r := newRemote()
+			r.put(t, "d/old", "body")
+			c := catalog.New(r, catalog.Options{})
+			for i := range vain {
+				_, _ = c.Stat(t.Context(), backend.Key(fmt.Sprintf("d/new-%d", i))) // absent
+			}
+			if _, err := c.Stat(t.Context(), "d/x"); !errors.Is(err, backend.ErrNotExist) {
+				t.Fatal(err)
+			}
+			r.put(t, "d/x", "body") // of another host
+			time.Sleep(time.Millisecond)
+			if err := c.List(t.Context(), "d", "", func(string, backend.Info) error { return nil }); err != nil {
+				t.Fatal(err)
+			}
+			if known, exists := c.Exists("d/x"); known && !exists {
+				t.Error("it is known as absent")
+			}
+			if _, err := c.Stat(t.Context(), "d/x"); err != nil {
+				t.Errorf("after %d names in vain: %v", vain, err)
+			}
+		})
+	}
+}
