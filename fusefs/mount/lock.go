@@ -71,9 +71,9 @@ func AwaitFree(ctx context.Context, dir string, wait time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("state directory %s: %w", dir, err)
 	}
-	holder, alive := unix.PidfdOpen(readHolder(file).PID, 0)
+	holder, gone := unix.PidfdOpen(readHolder(file).PID, 0)
 	err = errors.Join(flock(ctx, file, wait), file.Close())
-	if alive != nil { // ended already, or of another pid namespace
+	if gone != nil { // or of another pid namespace
 		return err
 	}
 	_, polled := unix.Poll([]unix.PollFd{{Fd: int32(holder), Events: unix.POLLIN}}, int(wait.Milliseconds()))

@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 func superviseRaw(p plan) int {
 	lock, err := mount.ResumedLock()
 	if lock == nil && err == nil {
-		lock, err = mount.LockState(context.Background(), p.State, 0, mount.Holder{PID: os.Getpid(), Mountpoint: p.Mountpoint})
+		lock, err = mount.LockState(context.Background(), p.State, lockPatience, mount.Holder{PID: os.Getpid(), Mountpoint: p.Mountpoint})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
