@@ -122,25 +122,10 @@ func (in *Instance) makeSinkDirs() {
 		if s.Path == "" {
 			continue
 		}
-		if err := in.makeDirs(s.Path); err != nil {
+		if _, err := in.tree.MkdirAll(s.Path, in.cfg.DirMode, in.cfg.UID, in.cfg.GID); err != nil {
 			in.log.Warn("the directory of a sink cannot be made now", slog.String("path", s.Path), slog.Any("error", err))
 		}
 	}
-}
-
-func (in *Instance) makeDirs(p string) error {
-	d := in.tree.Root()
-	for name := range strings.SplitSeq(p, "/") {
-		next := in.tree.Lookup(d, name)
-		if next == nil {
-			var err error
-			if next, err = in.tree.Mkdir(d, name, in.cfg.DirMode, in.cfg.UID, in.cfg.GID); err != nil {
-				return err
-			}
-		}
-		d = next
-	}
-	return nil
 }
 
 // Defaults of a sink, Flink's where Flink has them.

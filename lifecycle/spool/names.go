@@ -3,6 +3,7 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"strings"
 
@@ -234,12 +235,15 @@ func (t *Tree) forget(n *Node) {
 }
 
 // MkdirAll returns the directory of that path below the root, making what is
-// missing of it with that mode and owner. Something else in its way is
-// ENOTDIR.
+// missing of it with that mode and owner; without privileges the owner is who
+// we are. Something else in its way is ENOTDIR.
 func (t *Tree) MkdirAll(p string, mode, uid, gid uint32) (*Node, error) {
 	dir := t.root
 	if p == "" {
 		return dir, nil
+	}
+	if !t.fs.allMight {
+		uid, gid = uint32(os.Geteuid()), uint32(os.Getegid())
 	}
 	for name := range strings.SplitSeq(p, "/") {
 		next, err := t.subdir(dir, name, mode, uid, gid)

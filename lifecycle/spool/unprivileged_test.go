@@ -53,6 +53,9 @@ func TestUnprivileged(t *testing.T) {
 		must(t, tree.SetAttr(d, &rwx, nil, nil, nil, nil))
 		mode(d, 0o755)
 		must(t, tree.Rmdir(d))
+		p, err := tree.MkdirAll("p/q", 0o755, 7, 7)
+		must(t, err)
+		mode(p, 0o755)
 		must(t, tree.Close())
 	})
 }
