@@ -12,6 +12,7 @@ import (
 
 	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/lifecycle"
+	"github.com/sinkfs/sinkfs/lifecycle/spool"
 )
 
 // elements are the names in a path; none for the root.
@@ -59,9 +60,8 @@ func (f *FS) remove(h *fuse.InHeader, name string, op operation, do func(directo
 }
 
 func (f *FS) unlink(d directory, name string) error {
-	ctx := f.lasting
 	if d.ino != 0 {
-		err := f.in.Unlink(ctx, d.ino, name)
+		err := f.in.Unlink(f.lasting, d.ino, name)
 		if !absent(err) {
 			return err
 		}
@@ -73,7 +73,7 @@ func (f *FS) unlink(d directory, name string) error {
 	if info.Dir {
 		return syscall.EISDIR
 	}
-	return f.in.UnlinkFinished(ctx, d.key(name))
+	return f.in.UnlinkFinished(f.lasting, d.key(name))
 }
 
 func (f *FS) rmdir(d directory, name string) error {
@@ -148,7 +148,14 @@ func (f *FS) rename(in *fuse.RenameIn, from, to string, noReplace bool) error {
 	f.mem.begin(in.Unique, opRename, moved)
 	ctx, cancel := f.brief()
 	defer cancel()
-	return f.in.Rename(ctx, source.ino, from, target.ino, to, noReplace)
+	replaced, lerr := f.in.Lookup(target.ino, to)
+	if err := f.in.Rename(ctx, source.ino, from, target.ino, to, noReplace); err != nil {
+		return err
+	}
+	if lerr == nil && replaced.Kind == spool.Dir {
+		f.nodes.gone(replaced.Ino) // its number comes back
+	}
+	return nil
 }
 
 // renamed is the spool inode of the name that is to move. One that only the

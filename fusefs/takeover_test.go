@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -233,3 +234,23 @@ func churn(t *testing.T, m *mounted, stop <-chan struct{}) {
 }
 
 func pause(d time.Duration) { <-time.After(d) }
+
+// An open finished file is all that it was for the next worker.
+func TestFinishedHandleAfterATakeOver(t *testing.T) {
+	m := mount(t, daemonConfig{})
+	must(t, os.Mkdir(filepath.Join(m.target, "d"), 0o755))
+	for i := range 1100 {
+		must(t, os.WriteFile(filepath.Join(m.target, "d", "f"+strings.Repeat("x", i%200)+string(rune('a'+i/200))), []byte("1\n"), 0o644))
+	}
+	list, err := os.ReadDir(filepath.Join(m.target, "d"))
+	must(t, err)
+	f := open(t, m.path("d/"+list[0].Name()), os.O_RDONLY)
+	for _, e := range list {
+		_, err := os.Stat(m.path("d/" + e.Name()))
+		must(t, err)
+	}
+	m.replace()
+	if _, err := unix.Seek(int(f.Fd()), 0, unix.SEEK_DATA); err != nil {
+		t.Errorf("SEEK_DATA: %v", err)
+	}
+}

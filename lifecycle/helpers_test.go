@@ -1,76 +1,64 @@
 package lifecycle
 
 import (
-	"errors"
-	"io"
+	"context"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/backend/mem"
 )
 
+// putStore is a store that takes small parts with one call.
+func putStore() *mem.Store {
+	return mem.New(mem.Options{Properties: backend.Properties{StageAbove: 1 << 20}})
+}
+
+// refuses is a putStore that takes no object of that name while *down.
+func refuses(name backend.Key, down *bool) *mem.Store {
+	return mem.New(mem.Options{
+		Properties: backend.Properties{StageAbove: 1 << 20},
+		Before: func(_ context.Context, op mem.Op, k backend.Key) error {
+			if *down && op == mem.Put && k == name {
+				return fmt.Errorf("down: %w", backend.ErrTransient)
+			}
+			return nil
+		},
+	})
+}
+
+// fileSink and streamSink are at the root, with keys like the names.
 func fileSink() Sink {
-	s := DefaultSink()
-	s.File, s.Assigner = true, BasePath{}
+	s := streamSink()
+	s.File = true
 	return s
 }
 
-func put(t *testing.T, in *Instance, name, data string) uint64 {
-	t.Helper()
-	ino := create(t, in, name)
-	rewrite(t, in, ino, data)
-	return ino
+func streamSink() Sink {
+	s := DefaultSink()
+	s.Assigner = BasePath{}
+	return s
 }
 
-// rewrite is open(O_WRONLY|O_TRUNC), write, close.
-func rewrite(t *testing.T, in *Instance, ino uint64, data string) {
+// killable is an instance that reopen can follow.
+func killable(t *testing.T, c *Config) *Instance {
 	t.Helper()
-	if _, err := in.OpenFile(ino, Use{Write: true}, Caller{}); err != nil {
-		t.Error(err)
-		return
-	}
-	if a, _ := in.Attr(ino); a.Kind.String() == "file" {
-		if _, err := in.Truncate(ino, 0); err != nil {
-			t.Error(err)
-		}
-	}
-	f, err := in.Descriptor(ino, os.O_WRONLY|os.O_APPEND)
-	if err == nil {
-		_, err = io.WriteString(f, data)
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		t.Error(err)
-	}
-	in.ReleaseFile(ino, Use{Write: true})
-}
-
-func appendTo(t *testing.T, in *Instance, ino uint64, data string) {
-	t.Helper()
-	f, err := in.Descriptor(ino, os.O_WRONLY|os.O_APPEND)
-	if err == nil {
-		_, err = io.WriteString(f, data)
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
+	c.StateDir = t.TempDir()
+	in, err := Open(t.Context(), *c)
+	if err != nil {
 		t.Fatal(err)
 	}
+	return in
 }
 
-func all(t *testing.T, store *mem.Store) string {
-	objects := store.Objects()
-	var got []string
-	for _, k := range slices.Sorted(maps.Keys(objects)) {
-		t.Logf("object %s: %q", k, objects[k])
-		got = append(got, string(objects[k]))
-	}
-	return strings.Join(got, "|")
-}
-
+// reopen is the next process after a kill: closing journals nothing.
 func reopen(t *testing.T, in *Instance, c Config) *Instance {
 	t.Helper()
-	if err := in.Close(); err != nil { // journals nothing: as kill -9
+	if err := in.Close(); err != nil {
 		t.Logf("close: %v", err)
 	}
 	in, err := Open(t.Context(), c)
@@ -81,8 +69,71 @@ func reopen(t *testing.T, in *Instance, c Config) *Instance {
 	return in
 }
 
-func stream() Sink {
-	s := DefaultSink()
-	s.Assigner = BasePath{}
-	return s
+func create(t *testing.T, in *Instance, name string) uint64 {
+	t.Helper()
+	a, err := in.Create(t.Context(), in.Root(), name, 0o644, Caller{})
+	if err != nil {
+		t.Error(err)
+	}
+	return a.Ino
+}
+
+// put makes a file and closes it.
+func put(t *testing.T, in *Instance, name, data string) (ino uint64) {
+	t.Helper()
+	ino = create(t, in, name)
+	rewrite(t, in, ino, data)
+	return ino
+}
+
+// rewrite is open with O_TRUNC, write and close of a file.
+func rewrite(t *testing.T, in *Instance, ino uint64, data string) {
+	t.Helper()
+	openFor(t, in, ino, Use{Write: true})
+	if _, err := in.Truncate(ino, 0); err != nil {
+		t.Error(err)
+	}
+	appendOnce(t, in, ino, data)
+	in.ReleaseFile(ino, Use{Write: true})
+}
+
+func openFor(t *testing.T, in *Instance, ino uint64, u Use) {
+	t.Helper()
+	if _, err := in.OpenFile(ino, u, Caller{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// appendOnce opens, writes past the instance as the kernel does, and closes.
+func appendOnce(t *testing.T, in *Instance, ino uint64, text string) {
+	t.Helper()
+	f, err := in.Descriptor(ino, os.O_WRONLY|os.O_APPEND)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	in.Wrote(ino)
+}
+
+// publish is a checkpoint that must succeed.
+func publish(t *testing.T, in *Instance) {
+	t.Helper()
+	if c, err := in.checkpoint(t.Context(), Now); err != nil {
+		t.Fatalf("checkpoint %d is %s, failed %v: %v", c.ID, c.State, c.Failed, err)
+	}
+}
+
+// published are the bodies of all objects, in the order of their keys.
+func published(store *mem.Store) string {
+	objects := store.Objects()
+	var bodies []string
+	for _, k := range slices.Sorted(maps.Keys(objects)) {
+		bodies = append(bodies, string(objects[k]))
+	}
+	return strings.Join(bodies, "|")
 }

@@ -286,3 +286,34 @@ func TestRebuildKeepsMarks(t *testing.T) {
 	})
 	l.publishes("a", "b", "before\n", "c")
 }
+
+// TestRebuildOfANameThatIsBoth: objects in a directory whose name an object has
+// too are found, wherever a batch of the walk ends.
+func TestRebuildOfANameThatIsBoth(t *testing.T) {
+	for _, before := range []int{10, 999} {
+		l := newLab(t)
+		l.append("app.log", "once\n")
+		l.commitOnly()
+		var dir backend.Key
+		for k := range l.store.Objects() {
+			dir, _ = k.Split()
+		}
+		for i := range before {
+			l.store.Foreign(backend.Key(fmt.Sprintf("!%04d", i)), nil)
+		}
+		l.store.Foreign(dir, nil) // as some tools mark a directory
+		l.store.Foreign("zzz", nil)
+		l.lose()
+		l.rebuild()
+		l.checkpoint()
+		n := 0
+		for _, body := range l.store.Objects() {
+			if string(body) == "once\n" {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("with %d objects before it the record is in %d parts", before, n)
+		}
+	}
+}

@@ -11,15 +11,6 @@ import (
 	"github.com/sinkfs/sinkfs/backend/mem"
 )
 
-func create(t *testing.T, in *Instance, name string) uint64 {
-	t.Helper()
-	a, err := in.Create(t.Context(), in.Root(), name, 0o644, Caller{})
-	if err != nil {
-		t.Error(err)
-	}
-	return a.Ino
-}
-
 // TestInodeNumberReused: file systems give the number of a removed file to the
 // next one at once. Removing the published one must not forget the new one.
 func TestInodeNumberReused(t *testing.T) {

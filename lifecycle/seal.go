@@ -51,20 +51,15 @@ func (in *Instance) collectSource(s *source, t Trigger, now time.Time, h *harves
 	if s.gone {
 		return nil
 	}
+	if s.node.Kind() == spool.Scratch {
+		in.settleKind(s)
+	}
 	switch s.node.Kind() {
 	case spool.Stream:
 		return in.collectStream(s, t, now, h)
 	case spool.File:
 		return in.collectFile(s, t, now, h)
 	case spool.Scratch:
-		in.settleKind(s)
-		switch s.node.Kind() { // it has another name
-		case spool.Stream:
-			return in.collectStream(s, t, now, h)
-		case spool.File:
-			return in.collectFile(s, t, now, h)
-		case spool.Scratch, spool.Dir:
-		}
 		size, err := s.node.Size()
 		if err == nil && size > 0 && t != Timer {
 			h.leave(s, size, "its name is never published")

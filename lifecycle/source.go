@@ -25,7 +25,7 @@ type source struct {
 	sealed   rangeSet   // in parts that are not finished
 	finished rangeSet
 	marks    []journal.Mark   // where segments must end, ascending
-	told     journal.Source   // of both what the journal is told; guarded by Instance.recording
+	told     journal.Source   // the finished ranges and marks that the journal was told; guarded by Instance.recording
 	last     lastPart         // of its parts that are finished
 	part     *part            // of a file: the part that it is in, not finished
 	ended    bool             // its file part is prepared: it counts as finished
@@ -222,10 +222,11 @@ func (in *Instance) stay(s *source, now time.Time) error {
 func (in *Instance) mark(s *source, m journal.Mark) error {
 	in.recording.Lock()
 	defer in.recording.Unlock()
-	s.told.Marks = append(slices.Clone(s.told.Marks), m)
+	before := s.told.Marks
+	s.told.Marks = append(slices.Clone(before), m)
 	record := s.record()
 	if err := in.persist(in.journal.Write, record); err != nil {
-		s.told.Marks = s.told.Marks[:len(s.told.Marks)-1]
+		s.told.Marks = before
 		return err
 	}
 	in.evidence.note(record)

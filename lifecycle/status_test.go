@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"os"
 	"testing"
 	"time"
 
@@ -88,19 +87,4 @@ func TestStatusSaysWhatSealsASource(t *testing.T) {
 		t.Fatal(err)
 	}
 	row("a record without its end", "close", false)
-}
-
-func appendOnce(t *testing.T, in *Instance, ino uint64, text string) {
-	t.Helper()
-	f, err := in.Descriptor(ino, os.O_WRONLY|os.O_APPEND)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.WriteString(text); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	in.Wrote(ino)
 }

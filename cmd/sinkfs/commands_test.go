@@ -273,3 +273,12 @@ func TestNamesTooLongForAnObject(t *testing.T) {
 		t.Errorf("published %v", got)
 	}
 }
+
+// TestWaitForAnEmptyFile: an empty file of a file sink is a part.
+func TestWaitForAnEmptyFile(t *testing.T) {
+	m := sinkfstest.New(t)
+	appendTo(t, m.Path("_SUCCESS.gz"), "")
+	want(t, sinkfstest.Run(t, "wait", "--timeout", "300ms", m.Path("_SUCCESS.gz")), 1, "", "sinkfs: .*\n")
+	m.Publish()
+	want(t, sinkfstest.Run(t, "wait", "--timeout", "10s", m.Path("_SUCCESS.gz")), 0, "", "")
+}

@@ -154,3 +154,20 @@ func TestGC(t *testing.T) {
 		t.Errorf("after gc: %+v", r)
 	}
 }
+
+// TestFsckReadsTheEnvironment: as the mount does.
+func TestFsckReadsTheEnvironment(t *testing.T) {
+	m := sinkfstest.New(t)
+	appendTo(t, m.Path("app.log"), "one\n")
+	want(t, sinkfstest.Run(t, "umount", m.Point), 0, "", "")
+	for key := range m.Finished() {
+		if err := os.Remove(filepath.Join(m.Target, key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(sinkfstest.Program(t), "fsck", m.Target)
+	cmd.Env = append(os.Environ(), "SINKFS_STATE_DIR="+m.State)
+	if r := sinkfstest.Command(t, cmd); r.Code != 9 {
+		t.Errorf("exit code %d: %s%s", r.Code, r.Stdout, r.Stderr)
+	}
+}

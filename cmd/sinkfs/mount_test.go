@@ -362,3 +362,16 @@ func TestLogFileIsReopened(t *testing.T) {
 		}
 	}
 }
+
+// TestImpliedDirectoriesHaveTheOwner: a directory that the first write into
+// what the target has makes in the spool is like all others of the mount.
+func TestImpliedDirectoriesHaveTheOwner(t *testing.T) {
+	m := sinkfstest.New(t, "-o", "uid=65534,gid=65534,dir_mode=0775")
+	if err := os.Mkdir(filepath.Join(m.Target, "pub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, m.Path("pub/a.log"), "one\n")
+	if got := m.Shell("sleep 1.1; stat -c '%a %u %g' pub"); got != "775 65534 65534\n" {
+		t.Errorf("mode and owner %q", got)
+	}
+}

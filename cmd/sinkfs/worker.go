@@ -122,9 +122,7 @@ func (w *work) open(ctx context.Context, notices *fusefs.Notices) error {
 	}
 	c.Store, c.Log, c.Observer = store, w.log.Logger, notices.Observer()
 	c.UID, c.GID = w.s.owner()
-	if p := w.s.flags.DirMode; p != nil {
-		c.DirMode = *p
-	}
+	c.DirMode = w.s.dirMode()
 	c.Remedy = remedy(w.f.config, cfg)
 	w.in, err = lifecycle.Open(ctx, c)
 	if err != nil && codeOf(err) == codeFailed {
@@ -144,6 +142,14 @@ func (s *settings) owner() (uid, gid uint32) {
 	return uid, gid
 }
 
+// dirMode is the mode of directories that nobody made; 0 is the default.
+func (s *settings) dirMode() uint32 {
+	if p := s.flags.DirMode; p != nil {
+		return *p
+	}
+	return 0
+}
+
 // newFS makes the file system of the instance.
 func (w *work) newFS(ctx context.Context, notices *fusefs.Notices) (*meter, error) {
 	text, err := w.s.cfg.Show()
@@ -161,9 +167,7 @@ func (w *work) newFS(ctx context.Context, notices *fusefs.Notices) (*meter, erro
 		Passthrough: w.f.passthrough, Memory: w.Memory, Log: w.log.Logger,
 	}
 	c.UID, c.GID = w.s.owner()
-	if p := w.s.flags.DirMode; p != nil {
-		c.DirMode = *p
-	}
+	c.DirMode = w.s.dirMode()
 	if p := w.s.flags.Umask; p != nil {
 		c.Umask = *p
 	}

@@ -80,3 +80,14 @@ func TestOpenOSS(t *testing.T) {
 		t.Errorf("got %+v", p)
 	}
 }
+
+// TestProxyWithASlash: a proxy may end in one.
+func TestProxyWithASlash(t *testing.T) {
+	for _, target := range []string{"s3://logs/prod", "oss://logs/prod"} {
+		_, err := config.Load("", []string{"SINKFS_STORE_OSS_REGION=cn-hangzhou", "SINKFS_STORE_OSS_PROXY=http://proxy:3128/", "SINKFS_STORE_S3_PROXY=http://proxy:3128/"},
+			config.Override{Key: "target", Value: target, Flag: "TARGET"})
+		if err != nil {
+			t.Errorf("%s: %v", target, err)
+		}
+	}
+}

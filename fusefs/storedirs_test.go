@@ -4,10 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // A listing that was empty is made anew when it is read from the start again.
@@ -62,53 +59,5 @@ func TestRenamedStoreDirectory(t *testing.T) {
 		if !strings.HasPrefix(key, "b/") {
 			t.Errorf("published as %q, written below b", key)
 		}
-	}
-}
-
-// splice(2), which cp and sendfile use, never shows zeros for what was
-// appended after it looked last.
-func TestSpliceOfAGrowingStream(t *testing.T) {
-	both(t, func(t *testing.T, m *mounted) {
-		w := open(t, m.path("a.log"), os.O_WRONLY|os.O_APPEND|os.O_CREATE)
-		write(t, w, "one\n")
-		r := open(t, m.path("a.log"), os.O_RDONLY)
-		var p [2]int
-		must(t, unix.Pipe(p[:]))
-		defer func() { _ = syscall.Close(p[0]) }()
-		defer func() { _ = syscall.Close(p[1]) }()
-		for _, want := range []string{"one\n", "two\n"} {
-			_, err := unix.Splice(int(r.Fd()), nil, p[1], nil, 4096, 0)
-			if err == unix.EINVAL {
-				return // refused, who asks falls back to read(2)
-			}
-			must(t, err)
-			buf := make([]byte, 4096)
-			n, err := unix.Read(p[0], buf)
-			must(t, err)
-			if string(buf[:n]) != want {
-				t.Fatalf("%q, want %q", buf[:n], want)
-			}
-			write(t, w, "two\n")
-		}
-	})
-}
-
-// An open finished file is all that it was for the next worker.
-func TestFinishedHandleAfterATakeOver(t *testing.T) {
-	m := mount(t, daemonConfig{})
-	must(t, os.Mkdir(filepath.Join(m.target, "d"), 0o755))
-	for i := range 1100 {
-		must(t, os.WriteFile(filepath.Join(m.target, "d", "f"+strings.Repeat("x", i%200)+string(rune('a'+i/200))), []byte("1\n"), 0o644))
-	}
-	list, err := os.ReadDir(filepath.Join(m.target, "d"))
-	must(t, err)
-	f := open(t, m.path("d/"+list[0].Name()), os.O_RDONLY)
-	for _, e := range list {
-		_, err := os.Stat(m.path("d/" + e.Name()))
-		must(t, err)
-	}
-	m.replace()
-	if _, err := unix.Seek(int(f.Fd()), 0, unix.SEEK_DATA); err != nil {
-		t.Errorf("SEEK_DATA: %v", err)
 	}
 }
