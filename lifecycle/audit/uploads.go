@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -129,7 +130,7 @@ func explainUpload(ctx context.Context, s backend.Store, known *index, u backend
 	switch {
 	case at != nil:
 		r.Kind, r.Explanation = Abandoned, fmt.Sprintf("an attempt of part %d, which is finished", at.ID)
-	case known.named(r.Path):
+	case known.named(r.Path) && !known.elsewhere(r.Path):
 		r.Kind, r.Explanation = Abandoned, "an attempt of this instance, no part of which is waiting for this name"
 	default:
 		info, err := s.Stat(ctx, u.Key)
@@ -150,6 +151,17 @@ func explainUpload(ctx context.Context, s backend.Store, known *index, u backend
 func (x *index) named(key string) bool {
 	for uid := range x.uids {
 		if strings.Contains(key, "-"+uid+"-") {
+			return true
+		}
+	}
+	return false
+}
+
+// elsewhere says whether a part that is retained has that name at another key.
+// Names are used once: what has it here is a copy, which another host makes.
+func (x *index) elsewhere(key string) bool {
+	for _, p := range x.parts {
+		if p.Key != key && path.Base(p.Key) == path.Base(key) {
 			return true
 		}
 	}

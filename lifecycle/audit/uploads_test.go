@@ -3,7 +3,9 @@ package audit_test
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -112,4 +114,37 @@ func TestFormerInstances(t *testing.T) {
 		}
 	}
 	wantRows(t, fsck(t, in), object(audit.Finished, "events/part-old-10", 1))
+}
+
+// TestUploadOfACopiedPart: another host that copies one of our parts into a
+// file sink of its own uploads it under our name. That is not ours to abort.
+func TestUploadOfACopiedPart(t *testing.T) {
+	s := mem.New(mem.Options{Unit: 4})
+	body := func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("12345678")), nil }
+	g, err := s.Grow(t.Context(), backend.Object{Key: "archive/part-uidA-3", Size: 8, Meta: backend.Meta{"sinkfs-instance": "uidB"}})
+	if err == nil {
+		err = g.Append(t.Context(), backend.Piece{Size: 8, Open: body})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	upload, err := g.Seal(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := audit.Input{Store: s, State: audit.Fixed(audit.State{Records: []journal.Record{
+		journal.Instance{UID: "uidA"},
+		journal.Checkpoint{ID: 1},
+		journal.Part{ID: 7, N: 3, Key: "events/h/part-uidA-3", Bytes: 8, State: journal.Finished, Checkpoint: 1, Attempt: 1},
+	}})}
+	rows, err := audit.Garbage(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows {
+		_ = audit.Remove(t.Context(), in, r)
+	}
+	if _, err := upload.Commit(t.Context()); err != nil {
+		t.Errorf("the upload of the other host: %v", err)
+	}
 }
