@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/sinkfs/sinkfs/internal/fault"
 	"github.com/sinkfs/sinkfs/lifecycle/journal"
@@ -78,7 +79,7 @@ func (in *Instance) journalFinished(done []*part, ended []journal.Checkpoint) er
 		return err
 	}
 	for s, set := range sets {
-		s.markFinished(set)
+		s.markFinished(set, in.now())
 	}
 	for _, p := range done {
 		for _, s := range p.sources {
@@ -107,10 +108,10 @@ func finishedSets(done []*part) map[*source]rangeSet {
 	return sets
 }
 
-func (s *source) markFinished(set rangeSet) {
+func (s *source) markFinished(set rangeSet, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.finished = set
+	s.finished, s.finishedAt = set, now
 	for _, r := range set {
 		s.sealed = s.sealed.without(r)
 	}

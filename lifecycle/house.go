@@ -133,7 +133,11 @@ func (in *Instance) expire(s *source) bool {
 
 // expired is called with s.mu held.
 func (in *Instance) expired(s *source) bool {
-	if s.gone || s.handles > 0 || s.node.Unlinked() || in.now().Sub(s.touched) < in.cfg.SourceTTL || !in.idle(s) {
+	last := s.touched
+	if s.finishedAt.After(last) { // an outage may be longer than the ttl
+		last = s.finishedAt
+	}
+	if s.gone || s.handles > 0 || s.node.Unlinked() || in.now().Sub(last) < in.cfg.SourceTTL || !in.idle(s) {
 		return false
 	}
 	size, err := s.node.Size()

@@ -29,6 +29,7 @@ func TestSourcesExpire(t *testing.T) {
 	}
 	for name, text := range map[string]string{"empty.log": "", "waits.log": "one\n", "empty.tmp": "", "full.tmp": "one\n"} {
 		writeOnce(t, in, name, text)
+		in.look(in.source(in.tree.Lookup(in.tree.Root(), name).ID().Ino))
 	}
 	left := func() []string {
 		var names []string
@@ -44,8 +45,13 @@ func TestSourcesExpire(t *testing.T) {
 	}{
 		{59 * time.Minute, []string{"empty.log", "empty.tmp", "finished.log", "full.tmp", "open.log", "waits.log"}},
 		{61 * time.Minute, []string{"full.tmp", "open.log", "waits.log"}},
+		{120 * time.Minute, []string{"full.tmp", "open.log", "waits.log"}}, // finished at this time
+		{181 * time.Minute, []string{"full.tmp", "open.log"}},
 	} {
 		in.now = func() time.Time { return time.Now().Add(test.after) }
+		if test.after == 120*time.Minute {
+			publish(t, in)
+		}
 		in.clean()
 		if got := left(); !slices.Equal(got, test.want) {
 			t.Errorf("after %v there are %v, want %v", test.after, got, test.want)

@@ -20,19 +20,20 @@ type source struct {
 	sink *Sink
 	seq  uint64 // order of birth: of two sources of one name, the older goes first
 
-	mu       sync.Mutex // taken before Instance.mu
-	cut      *cutter    // of a stream, nil until it holds something new
-	sealed   rangeSet   // in parts that are not finished
-	finished rangeSet
-	marks    []journal.Mark   // where segments must end, ascending
-	told     journal.Source   // the finished ranges and marks that the journal was told; guarded by Instance.recording
-	last     lastPart         // of its parts that are finished
-	part     *part            // of a file: the part that it is in, not finished
-	ended    bool             // its file part is prepared: it counts as finished
-	leaving  bool             // the journal knows that its spool file goes
-	gone     bool             // unlinked for good, or finished
-	wasIn    *spool.Node      // the directory that had the name, once it is unlinked
-	obituary []journal.Record // to be journaled once its removal is durable
+	mu         sync.Mutex // taken before Instance.mu
+	cut        *cutter    // of a stream, nil until it holds something new
+	sealed     rangeSet   // in parts that are not finished
+	finished   rangeSet
+	finishedAt time.Time        // when some of it was finished last, by this process
+	marks      []journal.Mark   // where segments must end, ascending
+	told       journal.Source   // the finished ranges and marks that the journal was told; guarded by Instance.recording
+	last       lastPart         // of its parts that are finished
+	part       *part            // of a file: the part that it is in, not finished
+	ended      bool             // its file part is prepared: it counts as finished
+	leaving    bool             // the journal knows that its spool file goes
+	gone       bool             // unlinked for good, or finished
+	wasIn      *spool.Node      // the directory that had the name, once it is unlinked
+	obituary   []journal.Record // to be journaled once its removal is durable
 
 	handles, writers int
 	flushed          time.Time // last close of a descriptor: its RELEASE may still be on its way
