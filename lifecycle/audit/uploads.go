@@ -130,7 +130,7 @@ func explainUpload(ctx context.Context, s backend.Store, known *index, u backend
 	switch {
 	case at != nil:
 		r.Kind, r.Explanation = Abandoned, fmt.Sprintf("an attempt of part %d, which is finished", at.ID)
-	case known.named(r.Path) && !known.elsewhere(r.Path):
+	case known.named(r.Path):
 		r.Kind, r.Explanation = Abandoned, "an attempt of this instance, no part of which is waiting for this name"
 	default:
 		info, err := s.Stat(ctx, u.Key)
@@ -147,11 +147,12 @@ func explainUpload(ctx context.Context, s backend.Store, known *index, u backend
 	return r, nil
 }
 
-// named says whether a key has the name of a part of the instance.
+// named says whether a key has the name of a part of the instance, and is not
+// that of a copy.
 func (x *index) named(key string) bool {
 	for uid := range x.uids {
 		if strings.Contains(key, "-"+uid+"-") {
-			return true
+			return !x.elsewhere(key)
 		}
 	}
 	return false
