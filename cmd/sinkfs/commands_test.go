@@ -3,10 +3,12 @@ package main_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -281,4 +283,34 @@ func TestWaitForAnEmptyFile(t *testing.T) {
 	want(t, sinkfstest.Run(t, "wait", "--timeout", "300ms", m.Path("_SUCCESS.gz")), 1, "", "sinkfs: .*\n")
 	m.Publish()
 	want(t, sinkfstest.Run(t, "wait", "--timeout", "10s", m.Path("_SUCCESS.gz")), 0, "", "")
+}
+
+// TestWaitFollowsARename: what is waited for is the file that had the name.
+func TestWaitFollowsARename(t *testing.T) {
+	m := sinkfstest.New(t)
+	path := m.Path("app.log")
+	w, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = w.Close() }()
+	if _, err := w.WriteString("without an end"); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(sinkfstest.Program(t), "wait", "--timeout", "3s", path)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the wait", func() bool {
+		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", cmd.Process.Pid))
+		return slices.ContainsFunc(fds, func(fd string) bool { to, _ := os.Readlink(fd); return to == path })
+	})
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, path, "another\n")
+	m.Publish()
+	if err := cmd.Wait(); err == nil {
+		t.Error("it says that what has no end is finished")
+	}
 }
