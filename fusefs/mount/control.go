@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -80,9 +81,9 @@ func (c *client) progress(p Progress) { c.say(answerLine{Progress: &p}) }
 
 func (c *client) end(code int, text string) { c.say(answerLine{Done: true, Code: code, Text: text}) }
 
-// descriptor is the connection's own, not a copy.
-func (c *client) descriptor() (int, error) {
-	u, ok := c.conn.(*net.UnixConn)
+// descriptor is the socket's own, not a copy.
+func descriptor(socket any) (int, error) {
+	u, ok := socket.(syscall.Conn)
 	if !ok {
 		return 0, errors.New("not a socket")
 	}
@@ -136,8 +137,52 @@ func listenControl(dir string, requests chan<- *client, log *slog.Logger) (*cont
 		return nil, errors.Join(fmt.Errorf("control socket: %w", err), listener.Close())
 	}
 	s := &controlServer{listener: listener, path: path, stop: make(chan struct{}), log: log}
-	s.wait.Go(func() { s.accept(requests) })
+	s.start(requests)
 	return s, nil
+}
+
+// resumeControl goes on with the socket of the program before: who asked
+// meanwhile waits in its queue.
+func resumeControl(dir string, fd int, requests chan<- *client, log *slog.Logger) (*controlServer, error) {
+	f := os.NewFile(uintptr(fd), controlName)
+	l, err := net.FileListener(f)
+	_ = f.Close() // FileListener made a copy
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	listener, ok := l.(*net.UnixListener)
+	if !ok {
+		return nil, errors.Join(errors.New("control socket: not a socket of ours"), l.Close())
+	}
+	listener.SetUnlinkOnClose(false)
+	s := &controlServer{listener: listener, path: filepath.Join(dir, controlName), stop: make(chan struct{}), log: log}
+	s.start(requests)
+	return s, nil
+}
+
+func (s *controlServer) start(requests chan<- *client) {
+	_ = s.listener.SetDeadline(time.Time{}) // that of pause
+	s.wait.Go(func() { s.accept(requests) })
+}
+
+// pause stops accepting and returns who has asked already; who comes now
+// waits in the socket's queue until start or another program accepts.
+func (s *controlServer) pause(requests <-chan *client) []*client {
+	_ = s.listener.SetDeadline(time.Unix(1, 0)) // fails when it is closed: nothing is accepted either
+	done := make(chan struct{})
+	go func() {
+		s.wait.Wait()
+		close(done)
+	}()
+	var asked []*client
+	for {
+		select {
+		case c := <-requests:
+			asked = append(asked, c)
+		case <-done:
+			return asked
+		}
+	}
 }
 
 // inDirectory calls fn with a short name of the socket.
@@ -153,7 +198,7 @@ func (s *controlServer) accept(requests chan<- *client) {
 	for {
 		conn, err := s.listener.Accept()
 		if err != nil {
-			return // closed
+			return // closed or paused
 		}
 		s.wait.Go(func() { s.hear(conn, requests) })
 	}

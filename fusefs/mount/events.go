@@ -11,12 +11,12 @@ import (
 
 // onEvent is told what a worker did. Messages of one worker arrive in order,
 // its end last.
-func (s *supervisor) onEvent(e event) {
+func (s *supervisor) onEvent(ctx context.Context, e event) {
 	if e.from != s.child {
 		return
 	}
 	if e.ended {
-		s.onEnd(e.from, e.how)
+		s.onEnd(ctx, e.from, e.how)
 		return
 	}
 	switch m := e.msg; m.Kind {
@@ -133,7 +133,7 @@ func (s *supervisor) onDetach() {
 }
 
 // onEnd decides what follows the end of the worker.
-func (s *supervisor) onEnd(c *child, how string) {
+func (s *supervisor) onEnd(ctx context.Context, c *child, how string) {
 	s.child = nil
 	s.kill.Stop()
 	if err := c.link.close(); err != nil {
@@ -148,7 +148,7 @@ func (s *supervisor) onEnd(c *child, how string) {
 	case s.leaving != nil:
 		s.finish(s.leaving.code, s.leaving.err, s.draining != nil)
 	case room && said != kindFail:
-		s.becomeNew()
+		s.becomeNew(ctx)
 		s.start()
 	case said == kindDone:
 		var err error

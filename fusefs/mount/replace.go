@@ -103,11 +103,14 @@ const resumeEnv = "SINKFS_RESUME"
 
 // handed is the state; numbers are descriptors.
 type handed struct {
-	Fuse   int    `json:"fuse"`
-	Memory int    `json:"memory"`
-	Lock   int    `json:"lock"`
-	Bare   int    `json:"bare"`
-	Asking []int  `json:"asking"` // who waits for the replacement
+	Fuse   int `json:"fuse"`
+	Memory int `json:"memory"`
+	Lock   int `json:"lock"`
+	Bare   int `json:"bare"`
+
+	Control int   `json:"control"` // the listening socket; 0 from a program that left none
+	Asking  []int `json:"asking"`  // who waits for the replacement
+
 	Dir    string `json:"dir"`
 	Path   string `json:"path"`
 	Device string `json:"device"`
@@ -119,16 +122,28 @@ type handed struct {
 // becomeNew turns the supervisor into the program that is installed now. It
 // is called while no worker lives, and returns when it could not be done or
 // need not: the old program then goes on with new workers.
-func (s *supervisor) becomeNew() {
-	if len(s.o.Again) == 0 || s.remount || s.draining != nil || s.conn == nil || s.memory == nil {
+func (s *supervisor) becomeNew(ctx context.Context) {
+	if len(s.o.Again) == 0 || s.conn == nil || s.memory == nil {
+		return
+	}
+	s.retiring = true // still, for who asks
+	for _, c := range s.control.pause(s.requests) {
+		s.onRequest(ctx, c)
+	}
+	s.retiring = false
+	defer s.control.start(s.requests) // when it goes on as it was
+	if s.remount || s.draining != nil {
 		return
 	}
 	h := handed{
 		Fuse: int(s.conn.dev.Fd()), Memory: int(s.memory.Fd()), Lock: int(s.o.Lock.file.Fd()), Bare: int(s.point.bare.Fd()),
 		Dir: s.o.Lock.Dir(), Path: s.point.path, Device: s.conn.device, ByHand: s.conn.byHand, Init: s.conn.init, Answer: s.conn.answer,
 	}
+	if fd, err := descriptor(s.control.listener); err == nil {
+		h.Control = fd
+	}
 	for _, c := range s.replacers {
-		if fd, err := c.descriptor(); err == nil {
+		if fd, err := descriptor(c.conn); err == nil {
 			h.Asking = append(h.Asking, fd)
 		}
 	}
@@ -137,13 +152,21 @@ func (s *supervisor) becomeNew() {
 		s.log.Error("supervisor not replaced", errAttr(err))
 		return
 	}
-	fds := append([]int{h.Fuse, h.Memory, h.Lock, h.Bare}, h.Asking...)
-	err = keepOverExec(fds, true)
+	err = keepOverExec(h.descriptors(), true)
 	if err == nil {
 		err = syscall.Exec(s.o.Again[0], s.o.Again, append(os.Environ(), resumeEnv+"="+string(state)))
 	}
-	err = errors.Join(fmt.Errorf("exec of %s: %w", s.o.Again[0], err), keepOverExec(fds, false))
+	err = errors.Join(fmt.Errorf("exec of %s: %w", s.o.Again[0], err), keepOverExec(h.descriptors(), false))
 	s.log.Error("supervisor not replaced, it goes on as it was", errAttr(err))
+}
+
+// descriptors are all that it names.
+func (h handed) descriptors() []int {
+	fds := []int{h.Fuse, h.Memory, h.Lock, h.Bare}
+	if h.Control != 0 {
+		fds = append(fds, h.Control)
+	}
+	return append(fds, h.Asking...)
 }
 
 func keepOverExec(fds []int, keep bool) error {
@@ -166,7 +189,7 @@ func ResumedLock() (*Lock, error) {
 	if !ok || err != nil {
 		return nil, err
 	}
-	if err := keepOverExec(append([]int{h.Fuse, h.Memory, h.Lock, h.Bare}, h.Asking...), false); err != nil {
+	if err := keepOverExec(h.descriptors(), false); err != nil {
 		return nil, err
 	}
 	return &Lock{file: os.NewFile(uintptr(h.Lock), lockName), dir: h.Dir}, nil
@@ -201,5 +224,8 @@ func (s *supervisor) resume() error {
 	s.point = resumedPoint(h, s.log)
 	s.mounted = true
 	s.replacers = slices.DeleteFunc(resumedClients(h.Asking), func(c *client) bool { return c == nil })
-	return nil
+	if h.Control != 0 {
+		s.control, err = resumeControl(h.Dir, h.Control, s.requests, s.log)
+	}
+	return err
 }

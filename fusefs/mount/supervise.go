@@ -122,7 +122,9 @@ func (s *supervisor) begin() error {
 	if err := s.o.Lock.write(Holder{PID: os.Getpid(), Mountpoint: s.point.path}); err != nil {
 		return err
 	}
-	s.control, err = listenControl(s.o.Lock.Dir(), s.requests, s.log)
+	if s.control == nil {
+		s.control, err = listenControl(s.o.Lock.Dir(), s.requests, s.log)
+	}
 	return err
 }
 
@@ -130,7 +132,7 @@ func (s *supervisor) begin() error {
 func (s *supervisor) step(ctx context.Context) {
 	select {
 	case e := <-s.events:
-		s.onEvent(e)
+		s.onEvent(ctx, e)
 	case sig := <-s.o.Signals:
 		s.onSignal(ctx, sig)
 	case c := <-s.requests:

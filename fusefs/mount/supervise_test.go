@@ -1,6 +1,7 @@
 package mount_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -245,6 +247,26 @@ func cmdline(t *testing.T, pid int) string {
 	return strings.ReplaceAll(string(data), "\x00", " ")
 }
 
+// asking asks the supervisor again and again until the func that it returns
+// is called: somebody is always there to answer.
+func asking(t *testing.T, state string) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			if _, err := mount.Query(context.WithoutCancel(ctx), state); err != nil {
+				t.Errorf("a question while the supervisor is replaced: %v", err)
+				return
+			}
+		}
+	})
+	return func() {
+		cancel()
+		wg.Wait()
+	}
+}
+
 func TestReplace(t *testing.T) {
 	t.Run("USR2, worker only", func(t *testing.T) {
 		k := newPlan(t).mounted(t)
@@ -265,6 +287,7 @@ func TestReplace(t *testing.T) {
 		p.Supervisor = true
 		k := p.mounted(t)
 		pid := k.cmd.Process.Pid
+		stop := asking(t, k.State)
 		underLoad(t, k, func() {
 			for n := range 3 {
 				old := k.worker()
@@ -286,6 +309,7 @@ func TestReplace(t *testing.T) {
 			}
 			k.more(200)
 		})
+		stop()
 		state, err := mount.FindState(k.Mountpoint)
 		if err != nil || state != k.State {
 			t.Errorf("state directory %q, %v", state, err)
