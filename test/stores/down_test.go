@@ -12,7 +12,7 @@ import (
 // TestStoreDown writes on while the store is down, small parts and such as are
 // uploaded ahead, and has it all when it is back.
 func TestStoreDown(t *testing.T) {
-	everywhere(t, func(t *testing.T, s site) {
+	everywhereAtOnce(t, func(t *testing.T, s site) {
 		m := mountOf(t, s)
 		m.Start(settings(t, s, s.URL(), "checkpoint: {commit_timeout: 3s}")...)
 		large := strings.Repeat("0123456789abcde\n", 20<<16) // 20 MiB

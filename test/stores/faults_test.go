@@ -18,7 +18,7 @@ import (
 // and is read. Nobody notices but by the time it takes; in the end everything
 // is there once and explained.
 func TestFaults(t *testing.T) {
-	everywhere(t, func(t *testing.T, s site) {
+	everywhereAtOnce(t, func(t *testing.T, s site) {
 		proxy := faultproxy.New(t, s.URL())
 		m := mountOf(t, s)
 		m.Start(settings(t, s, proxy.URL, "checkpoint: {commit_timeout: 5s}")...)

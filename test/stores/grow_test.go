@@ -119,7 +119,7 @@ func TestGrowingPart(t *testing.T) {
 // a part that is uploaded while it grows. What an upload was begun for and not
 // sealed the next worker aborts by itself.
 func TestGrowingPartAtFaultPoints(t *testing.T) {
-	everywhere(t, func(t *testing.T, s site) {
+	everywhereAtOnce(t, func(t *testing.T, s site) {
 		for _, p := range fault.GrowPoints() {
 			for _, action := range []string{"kill", "error"} {
 				if _, isOSS := s.(ossSite); !isOSS && (action == "error" || p == fault.GrowClaimed) {

@@ -6,6 +6,9 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/sinkfs/sinkfs/internal/ossfake"
+	"github.com/sinkfs/sinkfs/internal/testserver"
 )
 
 // options are the flags of this test binary; the defaults fit go test ./...
@@ -28,5 +31,13 @@ func TestMain(m *testing.M) {
 	flag.DurationVar(&given.away, "stores.away", 10*time.Second, "how long the store is away in TestOutage")
 	flag.BoolVar(&given.full, "stores.full", false, "full sizes, all servers and goals in TestShipping")
 	flag.Parse()
+	for _, client := range []map[string]string{testserver.Environ(), ossfake.Environ()} {
+		for k, v := range client {
+			if err := os.Setenv(k, v); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+		}
+	}
 	os.Exit(m.Run())
 }

@@ -18,9 +18,6 @@ import (
 // fail as told.
 func mountOSS(t *testing.T) (*ossfake.Server, *faultproxy.Proxy, *sinkfstest.Mount) {
 	t.Helper()
-	for k, v := range ossfake.Environ() {
-		t.Setenv(k, v)
-	}
 	server := ossfake.New(t, bucket)
 	proxy := faultproxy.New(t, server.URL)
 	m := sinkfstest.At(t, "oss://"+bucket+"/prod")

@@ -31,9 +31,6 @@ type store struct {
 
 func each(t *testing.T, test func(t *testing.T, s store)) {
 	t.Helper()
-	for k, v := range testserver.Environ() {
-		t.Setenv(k, v)
-	}
 	testserver.Each(t, func(t *testing.T, server *testserver.Server) {
 		test(t, store{server, server.NewBucket(t, bucket)})
 	})

@@ -49,9 +49,6 @@ func servePlainOSS(ctx context.Context) error {
 // startOSS runs a server of OSS in another process until the test ends.
 func startOSS(t *testing.T) (url string) {
 	t.Helper()
-	for k, v := range ossfake.Environ() {
-		t.Setenv(k, v)
-	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -90,9 +87,6 @@ type shipper struct {
 
 func s3Shipper(t *testing.T, k testserver.Kind) shipper {
 	t.Helper()
-	for k, v := range testserver.Environ() {
-		t.Setenv(k, v)
-	}
 	server := testserver.Start(t, k)
 	s := store{server, server.NewBucket(t, bucket)}
 	target, config := s3Site{s}.Mount(s.URL)

@@ -39,11 +39,16 @@ type site interface {
 func everywhere(t *testing.T, test func(t *testing.T, s site)) {
 	t.Helper()
 	each(t, func(t *testing.T, s store) { test(t, s3Site{s}) })
-	t.Run("oss", func(t *testing.T) {
-		for k, v := range ossfake.Environ() {
-			t.Setenv(k, v)
-		}
-		test(t, ossSite{ossfake.New(t, bucket)})
+	t.Run("oss", func(t *testing.T) { test(t, ossSite{ossfake.New(t, bucket)}) })
+}
+
+// everywhereAtOnce is everywhere for a test that waits more than it works, and
+// changes nothing of this process.
+func everywhereAtOnce(t *testing.T, test func(t *testing.T, s site)) {
+	t.Helper()
+	everywhere(t, func(t *testing.T, s site) {
+		t.Parallel()
+		test(t, s)
 	})
 }
 
