@@ -152,7 +152,7 @@ func TestErrorsSayWhereAndWhatToDo(t *testing.T) {
 		},
 		{
 			"pattern", "sinks: [{path: /a, bucket: {pattern: yyyy-TT}}]\n",
-			`sinkfs.yaml:1:29: sinks[0].bucket.pattern: bucket pattern "yyyy-TT": letters "TT" are not known, use y M d D H h k K m s S a E n Q Z X or quote them`,
+			`sinkfs.yaml:1:29: sinks[0].bucket.pattern: bucket pattern "yyyy-TT": letters "TT" are not known, use y M d H m s or another of Java's DateTimeFormatter, or quote them`,
 		},
 		{
 			"zone", "sinks: [{path: /a, bucket: {zone: Asia/Singapur}}]\n",
