@@ -37,8 +37,8 @@ crash: setup ## kill it at every fault point and 1,600 random instants, cut its 
 	go test -count=1 -timeout 2h -v ./test/crash -args -crash.kills 1000 -crash.stores 200 -crash.cuts 40 -crash.hits 3
 	go test -count=1 -timeout 1h -v -run 'TestOutage$$' ./test/stores -args -stores.away 60s
 
-fuzz: ## look for new inputs that break the parsers, 30 s each
-	go test -run '^$$' -fuzz . -fuzztime 30s ./cmd/sinkfs/config
+fuzz: ## look for new lines that break the parser of control files, for 30 s
+	go test -run '^$$' -fuzz . -fuzztime 30s ./fusefs
 
 bench: setup ## measure, and compare with the goals; ARGS='-full -dir DIR'
 	@scripts/setup s3fs
