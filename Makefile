@@ -54,6 +54,7 @@ tidy: ## fail when go.mod is not tidy
 	go mod tidy -diff
 
 cover: setup ## show the coverage of all packages, by all tests
+	mkdir -p bin
 	go test -coverpkg ./... -coverprofile bin/cover.out ./...
 	go tool cover -func bin/cover.out | tail -n 1
 
