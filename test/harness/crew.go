@@ -135,16 +135,19 @@ func (c *Crew) Wrote(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	var claims []Claim
-	return Await(ctx, "records", func() bool {
-		claims, err = c.Claims()
+	late := Await(ctx, "records", func() bool {
+		var claims []Claim
+		if claims, err = c.Claims(); err != nil {
+			return true
+		}
 		for i := range claims {
-			if err == nil && claims[i].Every <= time.Second && len(claims[i].Acked) < len(start[i].Acked)+n {
+			if claims[i].Every <= time.Second && len(claims[i].Acked) < len(start[i].Acked)+n {
 				return false
 			}
 		}
 		return true
 	})
+	return errors.Join(err, late)
 }
 
 // Summary is what the calls of all writers came to, at their end.
