@@ -121,10 +121,10 @@ func (v *verdict) identical(c *Claim) {
 func (v *verdict) wholeFiles(c *Claim) {
 	seen := map[int]int{}
 	for key, data := range v.files {
-		name := path.Base(key)
-		if !strings.HasPrefix(name, c.ID+"-") {
+		if !c.names(key) {
 			continue
 		}
+		name := path.Base(key)
 		text, whole := strings.CutSuffix(string(data), "\n")
 		writer, number, _, ok := parse(text)
 		if !ok || !whole || writer != c.ID || name != FileName(c.ID, number) {
@@ -136,12 +136,36 @@ func (v *verdict) wholeFiles(c *Claim) {
 	v.compare(c, seen)
 }
 
+// names says whether a key is what the writer calls its files.
+func (c *Claim) names(key string) bool {
+	return c.Kind == Files && strings.HasPrefix(path.Base(key), c.ID+"-")
+}
+
+func (v *verdict) owned(key string) bool {
+	for _, c := range v.claims {
+		if c.names(key) {
+			return true
+		}
+	}
+	return false
+}
+
 // nothingElse finds what no writer claims. A line that is no record is the
 // beginning of one whose write failed, or the empty line behind it.
 func (v *verdict) nothingElse() {
 	for _, id := range slices.Sorted(maps.Keys(v.lines)) {
 		if v.claims[id] == nil {
 			v.say("%d records of %q, whom nobody knows", len(v.lines[id]), id)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(v.same)) {
+		if v.claims[id] == nil {
+			v.say("%d identical records of %q, whom nobody knows", v.same[id], id)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(v.files)) {
+		if !v.owned(key) {
+			v.say("%s: a file that no writer names", key)
 		}
 	}
 	allowance := 0 // empty lines
