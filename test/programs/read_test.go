@@ -36,7 +36,7 @@ func (p *place) follow(script string) func() string {
 
 func (p *place) eventuallyPrints(printed func() string, want string) {
 	p.t.Helper()
-	sinkfstest.Eventually(p.t, "prints "+want, func() bool { return strings.HasPrefix(printed(), want) && len(printed()) >= len(want) })
+	sinkfstest.Eventually(p.t, "prints "+want, func() bool { return strings.HasPrefix(printed(), want) })
 	if got := printed(); got != want {
 		p.t.Errorf("printed %q, want %q", got, want)
 	}
@@ -82,7 +82,7 @@ func TestReaders(t *testing.T) {
 	p.run(`LESSOPEN= less part-* | cat; tail -n 1 files/n; head -n 1 files/n; wc -l < files/n; grep -c 7 files/n; dd if=files/n bs=1 skip=2 count=3 status=none`).
 		prints(text + "1000\n1\n1000\n271\n2\n3")
 	p.run(`python3 -c 'import mmap; f = open("files/n", "rb"); m = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ); print(m[:4])'`).prints("b'1\\n2\\n'\n")
-	p.run(`cmp files/n part-*; md5sum files/n | cut -c1-32; md5sum < $TARGET/files/n | cut -c1-32`).matches(`^([0-9a-f]{32})\n([0-9a-f]{32})\n$`)
+	p.run(`cmp files/n part-*; test "$(md5sum < files/n)" = "$(md5sum < $TARGET/files/n)"`).prints("")
 	p.run(`grep -rlx 1000 . | sort | tail -n 1; tar cf - files/n part-* | tar tf - | wc -l; cp -a files $SRC/copy; cmp $SRC/copy/n files/n`).matches(`^\./part-[0-9a-f]{16}-0\n2\n$`)
 }
 
