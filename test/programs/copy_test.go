@@ -24,9 +24,9 @@ func (p *place) source(name, text string) {
 	}
 }
 
-// nobody's is what source made, by stat -c '%a %u %Y %s'.
 const (
-	statAll    = `stat -c '%a %u %Y %s' `
+	statAll = `stat -c '%a %u %Y %s' `
+	// What it says of a file that source made, but for the size.
 	nobodys    = "640 65534 1580702706 "
 	nobodys600 = "600 65534 1580702706 "
 )
