@@ -155,13 +155,13 @@ type outcome struct {
 	harness.Summary
 	wrong       []string
 	looks       int
-	uploads     int // that the dead left behind, before gc
-	checkpoints int
+	uploads     int      // that the dead left behind, before gc
+	checkpoints int      // that succeeded
 	declined    []string // checkpoints that failed
 }
 
 func (o *outcome) String() string {
-	return fmt.Sprintf("%v; %d checkpoints asked for, %d failed; %d looks; %d uploads for gc", o.Summary, o.checkpoints, len(o.declined), o.looks, o.uploads)
+	return fmt.Sprintf("%v; %d checkpoints succeeded, %d failed; %d looks; %d uploads for gc", o.Summary, o.checkpoints, len(o.declined), o.looks, o.uploads)
 }
 
 func (o *outcome) check(t *testing.T, may tolerance) {
