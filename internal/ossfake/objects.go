@@ -250,19 +250,3 @@ func (b *bucket) keys() []string {
 	}
 	return b.sorted
 }
-
-// Objects are the bodies of all objects below a prefix, by the rest of their
-// keys.
-func (s *Server) Objects(bucket, prefix string) map[string][]byte {
-	all := map[string][]byte{}
-	s.set(func() {
-		b := s.buckets[bucket]
-		for _, key := range b.keys() {
-			if rest, ok := strings.CutPrefix(key, prefix); ok {
-				v, _ := b.current(key)
-				all[rest] = v.body
-			}
-		}
-	})
-	return all
-}

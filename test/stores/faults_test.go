@@ -121,27 +121,3 @@ func suffer(t *testing.T, s site, m *sinkfstest.Mount, proxy *faultproxy.Proxy, 
 	proxy.Set()
 	return took
 }
-
-// TestRequests holds a checkpoint of many small parts to a request each.
-func TestRequests(t *testing.T) {
-	each(t, func(t *testing.T, s store) {
-		proxy := faultproxy.New(t, s.URL)
-		m := sinkfstest.At(t, "s3://"+bucket+"/prod")
-		m.Start(configAt(t, proxy.URL)...)
-		const n = 300
-		for i := range n {
-			write(t, m.Path(fmt.Sprintf("%d.gz", i)), []byte("small"))
-		}
-		proxy.Calls()
-		m.Publish()
-		calls := proxy.Calls()
-		sum := 0
-		for _, times := range calls {
-			sum += times
-		}
-		if calls[faultproxy.Put] != n || float64(sum) > 1.1*n {
-			t.Errorf("%d parts took the calls %v", n, calls)
-		}
-		t.Logf("%d parts took the calls %v", n, calls)
-	})
-}

@@ -24,8 +24,7 @@ func TestOutage(t *testing.T) {
 		s.Stop(t)
 		gone := time.Now()
 		sinkfstest.Eventually(t, "the mount says that the store is down", func() bool {
-			state, _ := target(t, m)
-			return state == "down"
+			return stateOf(t, m).Target.State == "down"
 		})
 		before, wanted := w.written(), int64(given.away.Seconds()*10e6)
 		w.until(t, before+wanted/3)

@@ -1,21 +1,16 @@
-// Package stores tests the program with real object stores.
+// Package stores tests the program with servers of S3 and with a fake of OSS.
 package stores
 
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/sinkfs/sinkfs/internal/sinkfstest"
 	"github.com/sinkfs/sinkfs/internal/testserver"
@@ -36,74 +31,11 @@ func each(t *testing.T, test func(t *testing.T, s store)) {
 	})
 }
 
-// config is the flag that names the endpoint.
-func (s store) config(t *testing.T) []string {
-	t.Helper()
-	return configAt(t, s.URL)
-}
-
-func configAt(t *testing.T, url string) []string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "sinkfs.yaml")
-	text := fmt.Sprintf("store: {s3: {endpoint: %q, path_style: true}}\ncheckpoint: {commit_timeout: 5s}\n", url)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return []string{"-c", file}
-}
-
-// objects are all of the bucket below the prefix, with their bodies.
-func (s store) objects(t *testing.T, prefix string) map[string][]byte {
-	t.Helper()
-	all := map[string][]byte{}
-	if err := s.bucket.List(t.Context(), prefix, func(o types.Object) error {
-		if isProbe(*o.Key) {
-			return nil
-		}
-		body, err := s.bucket.Read(t.Context(), *o.Key)
-		all[strings.TrimPrefix(*o.Key, prefix)] = body
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return all
-}
-
-// records counts the lines of all objects.
-func (s store) records(t *testing.T, prefix string) map[string]int {
-	t.Helper()
-	records := map[string]int{}
-	for _, body := range s.objects(t, prefix) {
-		for line := range strings.Lines(string(body)) {
-			records[strings.TrimSuffix(line, "\n")]++
-		}
-	}
-	return records
-}
-
 func write(t *testing.T, path string, body []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, body, 0o640); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func target(t *testing.T, m *sinkfstest.Mount) (state, message string) {
-	t.Helper()
-	r := sinkfstest.Run(t, "status", "--json", m.Point)
-	var status struct {
-		Target struct {
-			State, Error string
-			CreateOnly   string `json:"create_only"`
-		}
-	}
-	if err := json.Unmarshal([]byte(r.Stdout), &status); err != nil {
-		t.Fatalf("status: %v: %s%s", err, r.Stdout, r.Stderr)
-	}
-	if status.Target.CreateOnly != "enforced" {
-		t.Errorf("create_only is %q", status.Target.CreateOnly)
-	}
-	return status.Target.State, status.Target.Error
 }
 
 func TestPublish(t *testing.T) {
@@ -135,6 +67,9 @@ func TestPublish(t *testing.T) {
 				t.Errorf("%s in the mount has %d bytes, %v", key, len(seen), err)
 			}
 		}
+		if got := stateOf(t, m).Target.CreateOnly; got != "enforced" {
+			t.Errorf("create_only is %q", got)
+		}
 		tidy(t, s, m)
 	})
 }
@@ -157,20 +92,6 @@ func workers(t *testing.T, m *sinkfstest.Mount) []int {
 		pids = append(pids, pid)
 	}
 	return pids
-}
-
-// collect has fsck explain everything and gc remove what dead workers left.
-func (s store) collect(t *testing.T, m *sinkfstest.Mount) {
-	t.Helper()
-	t.Logf("%d uploads of dead workers", s.uploads(t))
-	for _, args := range [][]string{{"fsck", "--bodies", m.Point}, {"gc", "--delete", m.Point}, {"fsck", m.Point}} {
-		if r := sinkfstest.Run(t, args...); r.Code != 0 {
-			t.Errorf("%v ended with %d: %s%s", args, r.Code, r.Stdout, r.Stderr)
-		}
-	}
-	if n := s.uploads(t); n != 0 {
-		t.Errorf("%d uploads are left behind gc", n)
-	}
 }
 
 // uploads counts those that were begun and have no end.

@@ -278,23 +278,27 @@ func shipStream(t *testing.T, s shipper) {
 // TestManySmallParts publishes small parts with one request each, 10,000 of
 // them with -stores.full.
 func TestManySmallParts(t *testing.T) {
-	_, proxy, m := mountOSS(t)
 	n := 1000
 	if given.full {
 		n = 10_000
 	}
-	for i := range n {
-		write(t, m.Path(fmt.Sprintf("%d.gz", i)), []byte("small"))
-	}
-	proxy.Calls()
-	m.Publish()
-	calls := proxy.Calls()
-	sum := 0
-	for _, times := range calls {
-		sum += times
-	}
-	if calls[faultproxy.Put] != n || float64(sum) > 1.1*float64(n) {
-		t.Errorf("%d parts took the calls %v", n, calls)
-	}
-	t.Logf("%d parts took the calls %v, %.3f each", n, calls, float64(sum)/float64(n))
+	everywhere(t, func(t *testing.T, s site) {
+		proxy := faultproxy.New(t, s.URL())
+		m := mountOf(t, s)
+		m.Start(settings(t, s, proxy.URL)...)
+		for i := range n {
+			write(t, m.Path(fmt.Sprintf("%d.gz", i)), []byte("small"))
+		}
+		proxy.Calls()
+		m.Publish()
+		calls := proxy.Calls()
+		sum := 0
+		for _, times := range calls {
+			sum += times
+		}
+		if calls[faultproxy.Put] != n || float64(sum) > 1.1*float64(n) {
+			t.Errorf("%d parts took the calls %v", n, calls)
+		}
+		t.Logf("%d parts took the calls %v, %.3f each", n, calls, float64(sum)/float64(n))
+	})
 }
