@@ -93,7 +93,8 @@ func mountInBackground(cmd *cobra.Command, f *mountFlags, s *settings) (err erro
 func waitForMount(pipe io.Reader, mount *exec.Cmd, out io.Writer, f *mountFlags, s *settings) error {
 	var o outcome
 	if err := json.NewDecoder(pipe).Decode(&o); err != nil {
-		err = fmt.Errorf("mount in the background ended: %w; the log is %s", errors.Join(mount.Wait()), f.logFile)
+		_ = mount.Wait() // how it ended is in its state
+		err = fmt.Errorf("mount in the background ended too early (%v): the log is %s", mount.ProcessState, f.logFile)
 		return fail(max(codeFailed, mount.ProcessState.ExitCode()), err)
 	}
 	if o.Code != codeDone {
