@@ -15,8 +15,6 @@ import (
 
 func errAttr(err error) slog.Attr { return slog.Any("error", err) }
 
-func slogString(k, v string) slog.Attr { return slog.String(k, v) }
-
 // engine is what runs while a worker lives.
 type engine struct {
 	group *errgroup.Group

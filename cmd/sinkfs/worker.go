@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -197,7 +198,7 @@ func (w *work) runMounted(ctx context.Context, notices *fusefs.Notices) error {
 	if w.f.passthrough == "on" && how != "passthrough" {
 		return fail(codeMount, fmt.Errorf("passthrough is on but cannot be used: %s; use --passthrough=auto or mend it", why))
 	}
-	w.log.Info("mounted", slogString("write_path", how), slogString("reason", why))
+	w.log.Info("mounted", slog.String("write_path", how), slog.String("reason", why))
 	e := start(ctx, w.in.Run, w.fs.Run, meter.follow)
 	defer e.stop()
 	served := make(chan error, 1)
