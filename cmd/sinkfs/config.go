@@ -41,20 +41,13 @@ func loadArgs(args []string, target string) (*config.Config, error) {
 	return c, c.Resolve()
 }
 
-func atMostOneFile(cmd *cobra.Command, args []string) error {
-	if len(args) > 1 {
-		return usagef("%q is one argument too many, see '%s --help'", args[1], cmd.CommandPath())
-	}
-	return nil
-}
-
 func newConfigCheckCommand() *cobra.Command {
 	var target string
 	cmd := &cobra.Command{
 		Use:     "check [FILE]",
 		Short:   "List every error of a configuration, with file, line and column",
 		Example: `  sinkfs config check /etc/sinkfs/prod.yaml`,
-		Args:    atMostOneFile,
+		Args:    atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, err := loadArgs(args, target)
 			var all config.Errors
@@ -79,7 +72,7 @@ func newConfigShowCommand() *cobra.Command {
 		Use:     "show [FILE]",
 		Short:   "Show what a configuration means, defaults and environment included",
 		Example: `  SINKFS_CHECKPOINT_INTERVAL=10s sinkfs config show /etc/sinkfs/prod.yaml`,
-		Args:    atMostOneFile,
+		Args:    atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := loadArgs(args, target)
 			if err != nil {
@@ -119,7 +112,7 @@ func newConfigSampleCommand() *cobra.Command {
 		Use:     "sample [FILE]",
 		Short:   "Print a commented configuration with every key, or write it to a new file",
 		Example: `  sinkfs config sample /etc/sinkfs/prod.yaml`,
-		Args:    atMostOneFile,
+		Args:    atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if len(args) == 0 {
 				_, err := cmd.OutOrStdout().Write(config.Sample())

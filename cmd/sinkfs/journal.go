@@ -56,10 +56,8 @@ func oneStateDir(cmd *cobra.Command, args []string, stateDir string) error {
 		return usagef("the state directory is missing: name TARGET or --state-dir, see '%s --help'", cmd.CommandPath())
 	case len(args) > 0 && stateDir != "":
 		return usagef("TARGET and --state-dir both name a state directory, write one of them")
-	case len(args) > 1:
-		return usagef("%q is one argument too many, see '%s --help'", args[1], cmd.CommandPath())
 	}
-	return nil
+	return atMostOne(cmd, args)
 }
 
 // withState calls fn with the journal directory of a state directory that no

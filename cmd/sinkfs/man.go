@@ -18,7 +18,7 @@ func newManCommand() *cobra.Command {
 		Short: "Print the man page, or write one page per command into a directory",
 		Example: `  sinkfs man | man -l -
   sinkfs man /usr/local/share/man/man1`,
-		Args: func(cmd *cobra.Command, args []string) error { return atMostOneFile(cmd, args) },
+		Args: atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return writeMan(cmd.OutOrStdout(), cmd.Root())

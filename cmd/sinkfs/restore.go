@@ -73,8 +73,8 @@ mount.`,
 }
 
 func (f *restoreFlags) rebuild(cmd *cobra.Command, args []string) error {
-	if len(args) > 1 {
-		return usagef("%q is one argument too many, see '%s --help'", args[1], cmd.CommandPath())
+	if err := atMostOne(cmd, args); err != nil {
+		return err
 	}
 	var over []config.Override
 	if len(args) == 0 && f.place.config == "" && f.place.dir != "" {

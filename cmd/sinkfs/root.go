@@ -92,3 +92,11 @@ func exactArgs(names ...string) cobra.PositionalArgs {
 		return nil
 	}
 }
+
+// atMostOne is cobra.MaximumNArgs(1) with our exit code and words.
+func atMostOne(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usagef("%q is one argument too many, see '%s --help'", args[1], cmd.CommandPath())
+	}
+	return nil
+}
