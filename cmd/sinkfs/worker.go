@@ -112,10 +112,7 @@ func (w *work) open(ctx context.Context, notices *fusefs.Notices) error {
 	cfg := w.s.cfg
 	store, err := config.OpenStore(ctx, cfg, w.log.Logger)
 	if err != nil {
-		if codeOf(err) == codeFailed {
-			err = fail(codeTarget, err)
-		}
-		return err
+		return openedTarget(err)
 	}
 	c, err := cfg.Lifecycle()
 	if err != nil {
