@@ -110,8 +110,8 @@ func (c control) ask(name, line string) (answer []byte, asked bool, err error) {
 	return answer, true, err
 }
 
-// each calls fn when a tick of the context's command is due, until fn is done.
-// It is how wait and --watch look again and again.
+// each calls fn at once and at each tick, until it is done or fails or ctx
+// ends. It is how wait and --watch look again and again.
 func each(ctx context.Context, ticks <-chan time.Time, fn func() (done bool, err error)) error {
 	for {
 		if done, err := fn(); done || err != nil {

@@ -58,8 +58,7 @@ func (e Errors) orNil() error {
 	return e
 }
 
-// at adds an error about the key at path; without a place the text begins
-// with the key.
+// at adds an error about the key at path. Its text begins with the key.
 func (e *Errors) at(from origin, path, format string, args ...any) {
 	where, text := from[path], fmt.Sprintf(format, args...)
 	*e = append(*e, &Error{Place: string(where), Text: path + ": " + text})
