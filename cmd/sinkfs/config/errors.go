@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -64,7 +65,14 @@ func (e *Errors) at(from origin, path, format string, args ...any) {
 	*e = append(*e, &Error{Place: string(where), Text: path + ": " + text})
 }
 
+// quoteList names the words of which one is to be written.
 func quoteList(words []string) string {
+	words = slices.Clone(words)
+	for i, w := range words {
+		if w == "" {
+			words[i] = `""`
+		}
+	}
 	switch n := len(words); n {
 	case 0:
 		return "nothing"

@@ -14,7 +14,7 @@ func TestS3Keys(t *testing.T) {
 		{"endpoint: https://key:hunter2@minio:9000", "secrets come from the environment"},
 		{"proxy: https://me:hunter2@proxy", "secrets come from the environment"},
 		{"tags: 'a;b'", "write for example team=logs&env=prod"},
-		{"sse: rot13", "AES256"},
+		{"sse: rot13", `write "", AES256`},
 		{"kms_key: x", "sse: aws:kms"},
 		{"checksum: md5", "crc32c"},
 		{"part_size: 1MiB", "from 5MiB"},
