@@ -24,7 +24,7 @@ func (in *Instance) OpenFile(ino uint64, u Use, c Caller) (Attr, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a, err := in.unlockedAttr(s.node)
+	a, err := attrLocked(s.node)
 	if err != nil {
 		return Attr{}, err
 	}
@@ -141,7 +141,7 @@ func (in *Instance) Truncate(ino uint64, size int64) (Attr, error) {
 		return Attr{}, err
 	}
 	s.touched = in.now()
-	return in.unlockedAttr(s.node)
+	return attrLocked(s.node)
 }
 
 func (in *Instance) moveBase(s *source, size int64) error {

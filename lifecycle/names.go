@@ -68,6 +68,20 @@ func (in *Instance) dirNode(ino uint64) (*spool.Node, error) {
 }
 
 func (in *Instance) attrOf(n *spool.Node) (Attr, error) {
+	a, err := attrLocked(n)
+	if err == nil && a.Kind == spool.File {
+		if s := in.source(a.Ino); s != nil {
+			s.mu.Lock()
+			a.Ended = s.ended
+			s.mu.Unlock()
+		}
+	}
+	return a, err
+}
+
+// attrLocked is attrOf for callers that hold the source's lock: they know
+// whether it is ended.
+func attrLocked(n *spool.Node) (Attr, error) {
 	st, err := n.Stat()
 	if err != nil {
 		return Attr{}, err
@@ -75,13 +89,6 @@ func (in *Instance) attrOf(n *spool.Node) (Attr, error) {
 	id := n.ID()
 	a := Attr{Ino: id.Ino, Gen: id.Gen, Kind: n.Kind(), Base: n.Base(), Stat: st, Unlinked: n.Unlinked()}
 	a.Size = max(0, st.Size-a.Base)
-	if a.Kind == spool.File {
-		if s := in.source(id.Ino); s != nil {
-			s.mu.Lock()
-			a.Ended = s.ended
-			s.mu.Unlock()
-		}
-	}
 	return a, nil
 }
 
@@ -329,20 +336,7 @@ func (in *Instance) SetAttr(ino uint64, a SetAttr) (Attr, error) {
 	if err := in.tree.SetAttr(n, a.Mode, a.UID, a.GID, a.Atime, a.Mtime); err != nil {
 		return Attr{}, err
 	}
-	return in.unlockedAttr(n)
-}
-
-// unlockedAttr is attrOf for callers that hold the source's lock: it is not
-// ended then.
-func (in *Instance) unlockedAttr(n *spool.Node) (Attr, error) {
-	st, err := n.Stat()
-	if err != nil {
-		return Attr{}, err
-	}
-	id := n.ID()
-	return Attr{
-		Ino: id.Ino, Gen: id.Gen, Kind: n.Kind(), Base: n.Base(), Size: max(0, st.Size-n.Base()), Stat: st, Unlinked: n.Unlinked(),
-	}, nil
+	return attrLocked(n)
 }
 
 // Free is what statfs shows of the spool's file system, in bytes.
