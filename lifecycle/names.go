@@ -380,7 +380,3 @@ func (in *Instance) Extent(ino uint64) (base, released int64) {
 	}
 	return n.Base(), n.Done()
 }
-
-// ProbeFile opens a new nameless file beside the sources, to learn what the
-// mount can do with a spool file.
-func (in *Instance) ProbeFile() (*os.File, error) { return in.tree.Nameless() }

@@ -123,21 +123,3 @@ func (t *Tree) generation(fd int, have uint32) (gen uint32, isNew bool, err erro
 	}
 	return rand.Uint32N(1<<32-1) + 1, true, nil
 }
-
-// Nameless opens a new file of the spool's file system that has no name and
-// goes with its descriptor, for whoever wants to try something on it.
-func (t *Tree) Nameless() (*os.File, error) {
-	const name = graveDir + "/.nameless"
-	if err := unix.Unlinkat(t.fd(), name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-		return nil, fmt.Errorf("remove %s: %w", name, err)
-	}
-	fd, err := t.openBeneath(name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("make a file without a name: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), name)
-	if err := unix.Unlinkat(t.fd(), name, 0); err != nil {
-		return nil, errors.Join(fmt.Errorf("remove %s: %w", name, err), f.Close())
-	}
-	return f, nil
-}
