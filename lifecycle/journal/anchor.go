@@ -110,12 +110,12 @@ func writeSynced(path string, b []byte) (err error) {
 	return f.Sync()
 }
 
-// syncDir makes the names in dir durable.
-func syncPath(dir string) (err error) {
-	d, err := os.Open(dir)
+// syncPath makes a file, or the names in a directory, durable.
+func syncPath(path string) (err error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.Close()) }()
-	return d.Sync()
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return f.Sync()
 }

@@ -23,7 +23,8 @@ type Options struct {
 
 // Badger is killed by SIGBUS when the disk is full: it fills sparse mapped
 // files. openFree is what it may fill in one go (a log and its table, twice),
-// closeFree what closing does; the reserve is for the other writers on the disk, who do not ask.
+// closeFree what closing does; the reserve is for the other writers on the
+// disk, who do not ask.
 const (
 	openFree       = 4 * memTable
 	closeFree      = 2 * memTable

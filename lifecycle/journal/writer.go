@@ -30,7 +30,8 @@ type request struct {
 	done chan error // buffered: the writer never waits for a caller
 }
 
-// answered keeps the writer from answering twice.
+// answer tells the caller. That done is nil from then on keeps the writer from
+// answering twice.
 func (r *request) answer(err error) {
 	r.done <- err
 	r.done = nil
