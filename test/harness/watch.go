@@ -15,9 +15,10 @@ import (
 	"time"
 )
 
-// Watcher looks at the target and at the mount as readers do, all the time: a name that is not finished, or a finished file that changes or
-// goes, is a failure. It also knows what every file holds, to see whether a
-// checkpoint that succeeded told the truth.
+// Watcher looks at the target and at the mount as readers do, all the time: a
+// name that is not finished, or a finished file that changes or goes, is a
+// failure. It also knows what every file holds, to see whether a checkpoint
+// that succeeded told the truth.
 type Watcher struct {
 	Target Shelf
 	Mount  string

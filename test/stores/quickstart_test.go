@@ -139,8 +139,8 @@ const (
 	ossHost   = "oss-" + ossRegion + ".aliyuncs.com"
 )
 
-// play is what this program is by other names: OSS, with TLS or without, or who lists a bucket of it
-// with the vendor's SDK.
+// play is what this program is by other names: OSS, with TLS or without, or
+// who lists a bucket of it with the vendor's SDK.
 func play() (played bool, err error) {
 	switch filepath.Base(os.Args[0]) {
 	case "ossserver":

@@ -191,9 +191,9 @@ func (k *keyed) says(text string) string {
 }
 
 // TestRefusedWhileRunning has keys rotated, revoked, restored and reduced, the
-// clock differ and the bucket vanish, beneath a mount that is written to all the time: no writer
-// notices, the status says since when and what to do, and everything is
-// published once that was done.
+// clock differ and the bucket vanish, beneath a mount that is written to all
+// the time: no writer notices, the status says since when and what to do, and
+// everything is published once that was done.
 func TestRefusedWhileRunning(t *testing.T) {
 	everywhere(t, func(t *testing.T, s site) {
 		k := withKeys(t, s)

@@ -59,7 +59,8 @@ func ParseTarget(s string) (Target, error) {
 // String is the target as one URL, the same however it was written.
 func (t Target) String() string {
 	if t.Scheme == "s3" || t.Scheme == "oss" {
-		// What ParseTarget would read otherwise the second time; all else stays as it was written.
+		// What ParseTarget would read otherwise the second time; all else stays
+		// as it was written.
 		p := strings.NewReplacer("%", "%25", "?", "%3F", "#", "%23", "@", "%40").Replace(t.Path)
 		return strings.TrimSuffix(t.Scheme+"://"+t.Host+"/"+p, "/")
 	}
