@@ -1,7 +1,8 @@
 // Package audit accounts for every object of a target and every byte of a
-// spool: who made it, why it is there, and what is wrong with it. It changes
-// nothing, needs no journal of its own, and works beside a running mount as
-// well as on a state directory that nobody uses.
+// spool: who made it, why it is there, and what is wrong with it. It removes
+// only what it proved to be garbage (gc.go), needs no journal of its own, and
+// works beside a running mount as well as on a state directory that nobody
+// uses.
 package audit
 
 import (
@@ -65,7 +66,7 @@ const (
 // Kind is the explanation of an object or of bytes, in a word.
 type Kind string
 
-// The kinds. Those from Orphan on are problems.
+// The kinds. Those from Orphan on are problems, and Quarantined is.
 const (
 	Finished    Kind = "finished"    // a part, or bytes that are in one
 	Committing  Kind = "committing"  // in a prepared checkpoint
