@@ -109,10 +109,11 @@ func (r *rounds) stop() *round {
 }
 
 // Checkpoint publishes and waits. It covers every record whose write returned
-// before the call. The result is valid (ID > 0) even with an error: nil means
-// that all of it is finished; ErrIncomplete that something failed or is still
-// committing, which goes on; the context's error that the caller stopped
-// waiting, the checkpoint goes on; ErrBatch, ErrStopped; ENOSPC.
+// before the call. Where a checkpoint was made the result is valid (ID > 0),
+// with an error too: nil means that all of it is finished; ErrIncomplete that
+// something failed or is still committing, which goes on; the context's error
+// that the caller stopped waiting, the checkpoint goes on; ErrBatch,
+// ErrStopped; ENOSPC.
 func (in *Instance) Checkpoint(ctx context.Context, t Trigger) (journal.Checkpoint, error) {
 	if in.cfg.Batch && (t == Now || t == Policy) {
 		return journal.Checkpoint{}, ErrBatch
