@@ -230,8 +230,8 @@ func (b *bench) checkpoints(ctx context.Context, at place, p *puts) error {
 		}
 		d1, err1 := p.run(ctx, 1, sourceBytes)
 		d2, err2 := p.run(ctx, manySources, sourceBytes)
-		if err1 != nil || err2 != nil {
-			return fmt.Errorf("put: %w, %w", err1, err2)
+		if err := errors.Join(err1, err2); err != nil {
+			return fmt.Errorf("put: %w", err)
 		}
 		one, many = append(one, d1), append(many, d2)
 	}
