@@ -2,9 +2,10 @@
 // an object store, a directory, anything that can publish a whole object
 // under a name that did not exist before.
 //
-// A driver is naive. It knows no lifecycle, retries nothing, and classifies
-// its errors with the kinds in errors.go; retry, faults and limits are
-// decorators around it. Every driver passes backendtest.Run.
+// A driver is naive. It knows no lifecycle, repeats only calls that change
+// nothing and the parts of an upload, and classifies its errors with the kinds
+// in errors.go: the lifecycle decides what is tried again. Every driver passes
+// backendtest.Run.
 package backend
 
 import (
