@@ -29,7 +29,7 @@ import (
 type Config struct {
 	Instance   *lifecycle.Instance
 	Notices    *Notices // made before the Instance, its Observer in the Instance's Config
-	ConfigText []byte   // what the control file config shows; secrets removed
+	ConfigText []byte   // what the control file config shows
 	Metrics    func() ([]byte, error)
 	Version    string
 
@@ -176,9 +176,9 @@ func (f *FS) Adopt() error {
 	return fault.Hit(fault.HandoverAdopted)
 }
 
-// Run sends the kernel what it must forget, until ctx ends or the connection
-// does. It returns at once with an error when passthrough is demanded and not
-// to be had.
+// Run gives back the backing files that an earlier worker did not come to, then
+// waits until ctx ends or the connection does. It returns at once with an error when passthrough is
+// demanded and not to be had.
 func (f *FS) Run(ctx context.Context) error {
 	if how, why := f.WritePath(); f.cfg.Passthrough == "on" && how != writePassthrough {
 		return fmt.Errorf("passthrough is on but cannot be used: %s; use --passthrough=auto or mend it", why)

@@ -235,7 +235,8 @@ func (t *nodeTable) drop(ref uint32) {
 }
 
 // adopt knows the directories again that an earlier worker named to the
-// kernel, and the files that it named last. held are the references of open handles.
+// kernel, and the files that it named last. held are the references of open
+// handles.
 func (t *nodeTable) adopt(held map[uint32]bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
