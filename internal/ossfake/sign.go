@@ -2,7 +2,7 @@ package ossfake
 
 import (
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // it is the signature of version 1
+	"crypto/sha1" // the signature of version 1 is one
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"

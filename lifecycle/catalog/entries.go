@@ -46,7 +46,7 @@ func (e *entries) get(k backend.Key) (entry, bool) {
 		return entry{}, false
 	}
 	e.order.MoveToFront(at)
-	return at.Value.(*named).entry, true //nolint:errcheck,forcetypeassert // nothing else is put in
+	return at.Value.(*named).entry, true //nolint:errcheck // nothing else is put in
 }
 
 func (e *entries) put(k backend.Key, n entry) {
@@ -70,6 +70,6 @@ func (e *entries) forget(k backend.Key) {
 
 func (e *entries) drop(at *list.Element) {
 	if at != nil {
-		delete(e.m, e.order.Remove(at).(*named).key) //nolint:errcheck,forcetypeassert // nothing else is put in
+		delete(e.m, e.order.Remove(at).(*named).key) //nolint:errcheck // nothing else is put in
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// built is what this test run has built, by build tags.
-var built = struct { //nolint:gochecknoglobals // one build for all tests of a run
+// built is what this test run has built, by build tags: once for all tests.
+var built = struct {
 	sync.Mutex
 	dir    string
 	binary map[string]string
@@ -27,7 +27,7 @@ func Binary(tb testing.TB, tags string) string {
 		return path
 	}
 	if built.dir == "" {
-		dir, err := os.MkdirTemp("", "sinkfs-crash-") //nolint:usetesting // it outlives the test
+		dir, err := os.MkdirTemp("", "sinkfs-crash-") // TempDir would go with the first test
 		if err != nil {
 			tb.Fatal(err)
 		}

@@ -53,7 +53,7 @@ func (s versioned) versions(t *testing.T) map[string]int {
 	t.Helper()
 	on, ok := s.site.(s3Site)
 	if !ok {
-		return s.site.(ossSite).Versions(bucket) //nolint:errcheck,forcetypeassert // there are two kinds
+		return s.site.(ossSite).Versions(bucket) //nolint:errcheck // there are two kinds
 	}
 	found := map[string]int{}
 	pages := awss3.NewListObjectVersionsPaginator(on.bucket.Client, &awss3.ListObjectVersionsInput{Bucket: aws.String(bucket)})
@@ -77,7 +77,7 @@ func (s versioned) duplicate(t *testing.T, from, to string) {
 	t.Helper()
 	on, ok := s.site.(s3Site)
 	if !ok {
-		s.site.(ossSite).Copy(bucket, from, to) //nolint:errcheck,forcetypeassert // there are two kinds
+		s.site.(ossSite).Copy(bucket, from, to) //nolint:errcheck // there are two kinds
 		return
 	}
 	if _, err := on.bucket.Client.CopyObject(t.Context(), &awss3.CopyObjectInput{

@@ -17,7 +17,7 @@ func main() {
 		program, err := k.Program(ctx)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1) //nolint:gocritic // the signal handler ends with the process
+			os.Exit(1) // the signal handler ends with the process
 		}
 		fmt.Println(program)
 	}
