@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -207,8 +208,8 @@ func (m *Mount) Records() map[string]int {
 	return records
 }
 
-// Worker is the process id of the worker that serves the mount now: the child
-// of the holder of the state directory.
+// Worker is the process id of the worker that serves the mount now, by its
+// command line.
 func (m *Mount) Worker() int {
 	m.tb.Helper()
 	var worker int
@@ -230,9 +231,9 @@ func (m *Mount) findWorker() int {
 		if err != nil || len(args) < 2 || args[1] != "worker" || args[len(args)-1] != m.Point {
 			continue
 		}
-		pid := 0
-		for _, c := range filepath.Base(filepath.Dir(p)) {
-			pid = pid*10 + int(c-'0')
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(p)))
+		if err != nil {
+			m.tb.Fatal(err)
 		}
 		return pid
 	}
