@@ -39,7 +39,7 @@ func (p *PowerCut) Dir() string { return p.dir }
 // Cut takes the power away from a copy of the disk and gives it back: it
 // returns what Dir would then be, on a file system that has recovered. The
 // running one goes on, so that one run can be cut many times. The copy goes
-// with t.
+// with tb.
 func (p *PowerCut) Cut(tb testing.TB) string {
 	tb.Helper()
 	snap := filepath.Join(p.outer, "snap"+strconv.Itoa(int(p.cuts.Add(1)))+".img")
