@@ -54,10 +54,15 @@ func Hit(p Point) error {
 	case "kill":
 		die()
 	case "delay":
-		d, _ := time.ParseDuration(arg)
+		d, err := time.ParseDuration(arg)
+		if err != nil {
+			refuse(err.Error())
+		}
 		time.Sleep(d)
 	case "error":
 		return fmt.Errorf("injected at %s", p)
+	default:
+		refuse("no action " + action)
 	}
 	return nil
 }
@@ -79,4 +84,11 @@ func first() bool {
 func die() {
 	_ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
 	select {}
+}
+
+// refuse ends a process whose fault is mistyped: a test that injects nothing
+// must not pass.
+func refuse(why string) {
+	_, _ = os.Stderr.WriteString(Env + ": " + why + "\n")
+	die()
 }
