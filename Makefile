@@ -24,7 +24,7 @@ setup: ## install the system packages that tests use, build the stores
 test: setup ## run all tests; needs root and /dev/fuse
 	go vet ./...
 	go test -count=1 -timeout 30m $$(go list ./... | grep -v /test/)
-	go test -count=1 -tags faults -run '^TestFault' ./lifecycle
+	go test -count=1 -tags faults -run '^TestFault|AtFaultPoints$$' ./backend/local ./fusefs ./lifecycle/...
 	go test -count=1 -timeout 30m -p 1 ./test/... # each of these wants the machine for itself
 
 race: setup ## run all tests under the race detector
