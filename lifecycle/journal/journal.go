@@ -43,7 +43,6 @@ type Journal struct {
 	lock     *os.File
 	codec    codec
 	writer   *writer
-	empty    bool
 	requests chan *request
 	stopped  chan struct{} // the writer is gone
 
@@ -109,7 +108,6 @@ func (j *Journal) open(o Options) error {
 	if err != nil {
 		return errors.Join(err, s.remember(o.Dir, err), j.closeStore())
 	}
-	j.empty = st.head.seq == 0
 	j.writer = &writer{
 		dir: o.Dir, db: j.db, ended: make(chan struct{}), head: st.head, anchored: st.head.seq, pruned: st.pruned, nextSet: st.head.nextSet,
 		room: func() error { return checkFree(o.Dir, o.MinFree+j.tableBytes()) },
@@ -237,9 +235,6 @@ func checkFree(dir string, want int64) error {
 	}
 	return fmt.Errorf("%w: %d bytes are free for %s, %d are needed: free some space: %w", ErrFull, free, dir, want, unix.ENOSPC)
 }
-
-// Empty says that no record was ever written before this Open.
-func (j *Journal) Empty() bool { return j.empty }
 
 // Write makes rs durable, in order, before it returns. Concurrent calls share
 // a sync. A crash leaves all of rs or none when they fit into one transaction
