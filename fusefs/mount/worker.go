@@ -167,8 +167,6 @@ func (w *Worker) Ready() error {
 	switch {
 	case err != nil:
 		return err
-	case m.Kind == kindFail:
-		return errors.New(m.Text)
 	case m.Kind != kindServe || w.dev == nil:
 		return fmt.Errorf("the supervisor said %q instead of giving the connection", m.Kind)
 	}
