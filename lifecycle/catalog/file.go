@@ -50,9 +50,6 @@ func (c *Catalog) Open(ctx context.Context, k backend.Key) (*File, error) {
 	return f, nil
 }
 
-// Info is what was known of the file when it was opened.
-func (f *File) Info() backend.Info { return f.info }
-
 // Fd returns the descriptor of a file of a local store, valid until Close.
 func (f *File) Fd() (uintptr, bool) {
 	if f.fd == nil {
