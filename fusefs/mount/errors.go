@@ -12,8 +12,6 @@ var (
 	ErrInUse = errors.New("state directory is in use")
 	// ErrOption: a mount option that is not known, or not like this.
 	ErrOption = errors.New("mount option")
-	// ErrNotMounted: there is no mount of sinkfs at the path.
-	ErrNotMounted = errors.New("no sinkfs mount")
 	// ErrNoSupervisor: a mount of sinkfs, but nobody who keeps it.
 	ErrNoSupervisor = errors.New("no process keeps this mount")
 	// ErrDiffers: the live connection was negotiated in another way; the
