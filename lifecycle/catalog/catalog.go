@@ -50,7 +50,7 @@ type Catalog struct {
 	health   health
 	stats    flights[backend.Info]
 	lists    flights[*listing]
-	vain     vain
+	misses   misses
 	looks    listings // for lookups: short, and empty for what is not there
 	looked   flights[*listing]
 	ahead    atomic.Int64 // bytes of readahead buffers in use
@@ -130,7 +130,7 @@ func (c *Catalog) learn(k backend.Key, info backend.Info, err error) {
 	case errors.Is(err, backend.ErrNotExist):
 		c.entries.put(k, entry{absent: true, until: now.Add(c.o.MaxAge)})
 		dir, _ := k.Split()
-		c.vain.note(dir, now, now.Add(-c.o.MaxAge))
+		c.misses.note(dir, now, now.Add(-c.o.MaxAge))
 	}
 }
 

@@ -11,48 +11,48 @@ import (
 
 // Whoever makes many files in a directory looks each name up in vain first.
 const (
-	// vainMany is how many names of a directory are asked for one by one
+	// manyMisses is how many names of a directory are asked for one by one
 	// within MaxAge, before a listing of it is asked for instead.
-	vainMany = 3
-	// vainListed is how much of a directory that listing takes: one request.
-	vainListed = 999
-	// vainDirs bounds the directories that are counted at a time.
-	vainDirs = 256
+	manyMisses = 3
+	// missesListed is how much of a directory that listing takes: one request.
+	missesListed = 999
+	// missesDirs bounds the directories that are counted at a time.
+	missesDirs = 256
 )
 
-// vain counts the names that were not there. The zero value is empty.
-type vain struct {
+// misses counts the names that were not there. The zero value is empty.
+type misses struct {
 	mu sync.Mutex
-	m  map[backend.Key]*vainDir
+	of map[backend.Key]*dirMisses
 }
 
-type vainDir struct {
+type dirMisses struct {
 	since time.Time
 	n     int
 }
 
 // note counts a name of dir that was not there; the count begins anew when it
 // began before since.
-func (v *vain) note(dir backend.Key, now, since time.Time) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	d := v.m[dir]
+func (m *misses) note(dir backend.Key, now, since time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.of[dir]
 	if d == nil || d.since.Before(since) {
-		if v.m == nil || len(v.m) >= vainDirs {
-			v.m = map[backend.Key]*vainDir{}
+		if m.of == nil || len(m.of) >= missesDirs {
+			m.of = map[backend.Key]*dirMisses{}
 		}
-		d = &vainDir{since: now}
-		v.m[dir] = d
+		d = &dirMisses{since: now}
+		m.of[dir] = d
 	}
 	d.n++
 }
 
 // often says whether many names of dir were not there, from since on.
-func (v *vain) often(dir backend.Key, since time.Time) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	d := v.m[dir]
-	return d != nil && d.n >= vainMany && !d.since.Before(since)
+func (m *misses) often(dir backend.Key, since time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.of[dir]
+	return d != nil && d.n >= manyMisses && !d.since.Before(since)
 }
 
 // absent looks for k in a listing of its directory where many names were
@@ -65,9 +65,9 @@ func (c *Catalog) absent(ctx context.Context, k backend.Key, now time.Time) bool
 	dir, _ := k.Split()
 	since := now.Add(-c.o.MaxAge)
 	_, err, known := c.looks.stat(k, since)
-	if !known && c.looks.age(dir, now) > c.o.MaxAge && c.vain.often(dir, since.Add(-c.o.MaxAge)) {
+	if !known && c.looks.age(dir, now) > c.o.MaxAge && c.misses.often(dir, since.Add(-c.o.MaxAge)) {
 		_, _ = c.looked.do(ctx, dir, func(ctx context.Context) (*listing, error) {
-			return c.read(ctx, dir, vainListed)
+			return c.read(ctx, dir, missesListed)
 		}, func(l *listing, err error) {
 			if errors.Is(err, backend.ErrNotExist) {
 				l, err = &listing{dir: dir, at: now}, nil // the mount has it alone
