@@ -113,7 +113,7 @@ func (in *Instance) look(s *source) {
 	growing := in.worthSending(s)
 	s.mu.Unlock()
 	if growing {
-		in.nursery.offer(s)
+		in.growing.offer(s)
 	}
 	if over {
 		in.linger(s) // with others that end meanwhile

@@ -80,8 +80,8 @@ func (in *Instance) grow(ctx context.Context) error {
 	for range growParallel {
 		go func() {
 			defer func() { done <- struct{}{} }()
-			for s := in.nursery.next(ctx); s != nil; s = in.nursery.next(ctx) {
-				in.nursery.done(s, in.growSource(ctx, s))
+			for s := in.growing.next(ctx); s != nil; s = in.growing.next(ctx) {
+				in.growing.done(s, in.growSource(ctx, s))
 			}
 		}()
 	}

@@ -108,7 +108,7 @@ type Instance struct {
 	events   *events
 	follower *follower
 	grower   backend.Grower // nil: the store takes nothing that grows
-	nursery  *nursery
+	growing  *growQueue
 	strayed  notifier // a growth was given up
 	target   health
 	released notifier // some handle was released

@@ -36,7 +36,7 @@ func Open(ctx context.Context, c Config) (*Instance, error) {
 	c.setDefaults()
 	in := &Instance{
 		cfg: c, log: c.Log, now: time.Now, store: c.Store, cat: catalog.New(c.Store, catalog.Options{Log: c.Log}),
-		follower: newFollower(), nursery: newNursery(), rounds: rounds{wake: make(chan struct{}, 1)}, state: Recovering,
+		follower: newFollower(), growing: newGrowQueue(), rounds: rounds{wake: make(chan struct{}, 1)}, state: Recovering,
 		sources: map[uint64]*source{}, lingering: map[*source]bool{}, parts: map[uint64]*part{},
 		counters: map[string]uint64{}, partial: map[uint64]journal.Checkpoint{},
 	}
