@@ -204,7 +204,7 @@ func (in *Instance) releaseFile(p *part) {
 	in.cat.Published(p.known)
 	s.mu.Lock()
 	err := in.unname(s)
-	s.obituary = append(s.obituary, journal.DropPart{ID: p.ID})
+	s.whenGone = append(s.whenGone, journal.DropPart{ID: p.ID})
 	s.mu.Unlock()
 	in.names.Unlock()
 	if err != nil {

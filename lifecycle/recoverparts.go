@@ -65,7 +65,7 @@ func (in *Instance) recoverFinishedFile(p *part) {
 	switch {
 	case !p.File:
 	case p.sources[0] != nil:
-		p.sources[0].obituary = append(p.sources[0].obituary, drop)
+		p.sources[0].whenGone = append(p.sources[0].whenGone, drop)
 	default:
 		in.removals = append(in.removals, removal{records: []journal.Record{drop}})
 	}

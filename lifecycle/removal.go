@@ -53,7 +53,7 @@ func (in *Instance) remove(s *source) {
 		delete(in.sources, s.id.Ino)
 	}
 	delete(in.lingering, s)
-	in.removals = append(in.removals, removal{s.wasIn, append(s.obituary, journal.DropSource{ID: s.id})})
+	in.removals = append(in.removals, removal{s.wasIn, append(s.whenGone, journal.DropSource{ID: s.id})})
 }
 
 // removal is a spool file that is gone, and what the journal may forget once

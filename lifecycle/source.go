@@ -33,7 +33,7 @@ type source struct {
 	leaving    bool             // the journal knows that its spool file goes
 	gone       bool             // unlinked for good, or finished
 	wasIn      *spool.Node      // the directory that had the name, once it is unlinked
-	obituary   []journal.Record // to be journaled once its removal is durable
+	whenGone   []journal.Record // to be journaled once its removal is durable
 
 	handles, writers int
 	flushed          time.Time // last close of a descriptor: its RELEASE may still be on its way
