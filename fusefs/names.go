@@ -3,6 +3,8 @@ package fusefs
 import (
 	"errors"
 	"fmt"
+	"iter"
+	"strings"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -217,4 +219,17 @@ func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.E
 		return f.status(err)
 	}
 	return f.status(f.spoolEntry(a, out))
+}
+
+// elements are the names in a path; none for the root.
+func elements(path string) iter.Seq[string] {
+	if path == "" {
+		return func(func(string) bool) {}
+	}
+	return strings.SplitSeq(path, "/")
+}
+
+// absent says that a name was already gone.
+func absent(err error) bool {
+	return errors.Is(err, syscall.ENOENT) || errors.Is(err, backend.ErrNotExist)
 }

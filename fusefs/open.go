@@ -221,11 +221,6 @@ func (f *FS) make(in *fuse.CreateIn, d directory, name string) (lifecycle.Attr, 
 	return a, err
 }
 
-// Tmpfile is refused: a file without a name has no place to go.
-func (f *FS) Tmpfile(<-chan struct{}, *fuse.CreateIn, *fuse.CreateOut) fuse.Status {
-	return fuse.Status(syscall.EOPNOTSUPP)
-}
-
 // Flush is close(2), once for every descriptor of a handle.
 func (f *FS) Flush(_ <-chan struct{}, in *fuse.FlushIn) fuse.Status {
 	if h := f.handles.get(in.Fh); h != nil && h.file != nil && h.has(handleWrite) {

@@ -1,32 +1,13 @@
 package fusefs
 
 import (
-	"errors"
 	"fmt"
-	"iter"
-	"strings"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"golang.org/x/sys/unix"
 
-	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/lifecycle"
-	"github.com/sinkfs/sinkfs/lifecycle/spool"
 )
-
-// elements are the names in a path; none for the root.
-func elements(path string) iter.Seq[string] {
-	if path == "" {
-		return func(func(string) bool) {}
-	}
-	return strings.SplitSeq(path, "/")
-}
-
-// absent says that a name was already gone.
-func absent(err error) bool {
-	return errors.Is(err, syscall.ENOENT) || errors.Is(err, backend.ErrNotExist)
-}
 
 // Unlink takes an unfinished name away; a finished one only where the sink
 // allows it.
@@ -105,94 +86,4 @@ func (f *FS) rmdirSpool(d directory, name string, ino uint64) error {
 	}
 	f.nodes.gone(ino)
 	return nil
-}
-
-const opcodeRename = 12 // has no flags: what stands there is the name
-
-// Rename moves an unfinished name.
-func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, from, to string) fuse.Status {
-	var flags uint32
-	if in.Opcode != opcodeRename {
-		flags = in.Flags
-	}
-	if flags&^unix.RENAME_NOREPLACE != 0 {
-		return fuse.EINVAL
-	}
-	return f.status(f.rename(in, from, to, flags != 0))
-}
-
-func (f *FS) rename(in *fuse.RenameIn, from, to string, noReplace bool) error {
-	if from == lifecycle.ControlName {
-		return lifecycle.ErrReserved
-	}
-	source, err := f.dir(in.NodeId)
-	if err != nil {
-		return err
-	}
-	moved, err := f.renamed(source, from)
-	begunIno, begun := f.mem.begun(in.Unique, opRename)
-	if err != nil && !(begun && absent(err)) {
-		return err
-	}
-	target, werr := f.writable(in.Newdir, to)
-	if werr != nil {
-		return werr
-	}
-	if err != nil {
-		// Gone from there: it is done if it is here.
-		if a, lerr := f.in.Lookup(target.ino, to); lerr == nil && a.Ino == begunIno {
-			return nil
-		}
-		return err
-	}
-	f.mem.begin(in.Unique, opRename, moved)
-	ctx, cancel := f.brief()
-	defer cancel()
-	replaced, lerr := f.in.Lookup(target.ino, to)
-	if err := f.in.Rename(ctx, source.ino, from, target.ino, to, noReplace); err != nil {
-		return err
-	}
-	if lerr == nil && replaced.Kind == spool.Dir {
-		f.nodes.gone(replaced.Ino) // its number comes back
-	}
-	return nil
-}
-
-// renamed is the spool inode of the name that is to move. One that only the
-// store has is finished, or holds what is.
-func (f *FS) renamed(d directory, name string) (uint64, error) {
-	if d.ino != 0 {
-		a, err := f.in.Lookup(d.ino, name)
-		if err == nil || !absent(err) {
-			return a.Ino, err
-		}
-	}
-	info, err := f.stat(d.key(name))
-	switch {
-	case err != nil:
-		return 0, err
-	case info.Dir:
-		return 0, lifecycle.ErrHoldsFinished
-	}
-	return 0, lifecycle.ErrFinished
-}
-
-// Link is refused: a name more would be a part more, or none.
-func (f *FS) Link(<-chan struct{}, *fuse.LinkIn, string, *fuse.EntryOut) fuse.Status {
-	return fuse.EPERM
-}
-
-// Symlink is refused: a store has none.
-func (f *FS) Symlink(<-chan struct{}, *fuse.InHeader, string, string, *fuse.EntryOut) fuse.Status {
-	return fuse.EPERM
-}
-
-// Readlink finds no link.
-func (f *FS) Readlink(<-chan struct{}, *fuse.InHeader) ([]byte, fuse.Status) {
-	return nil, fuse.EINVAL
-}
-
-// Mknod is refused: programs make files with open(2).
-func (f *FS) Mknod(<-chan struct{}, *fuse.MknodIn, string, *fuse.EntryOut) fuse.Status {
-	return fuse.EPERM
 }

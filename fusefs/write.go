@@ -162,11 +162,6 @@ func writeAll(data []byte, write func(rest []byte, done int) (int, error)) (int,
 	return done, nil
 }
 
-// Writev is not offered: one buffer comes from /dev/fuse anyway.
-func (f *FS) Writev(<-chan struct{}, *fuse.WriteIn, [][]byte) (uint32, fuse.Status) {
-	return 0, fuse.ENOSYS
-}
-
 // Fsync makes the spool file durable and publishes nothing. All writers of
 // the inode wait for it, so it does no more.
 func (f *FS) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
@@ -208,22 +203,3 @@ func (f *FS) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 	}
 	return f.status(err)
 }
-
-// CopyFileRange is not offered: the kernel splices, which passes through.
-func (f *FS) CopyFileRange(<-chan struct{}, *fuse.CopyFileRangeIn) (uint32, fuse.Status) {
-	return 0, fuse.ENOSYS
-}
-
-// Ioctl knows none.
-func (f *FS) Ioctl(<-chan struct{}, *fuse.IoctlIn, []byte, *fuse.IoctlOut, []byte) fuse.Status {
-	return fuse.Status(syscall.ENOTTY)
-}
-
-// GetLk is never asked: locks are the kernel's, within the mount.
-func (f *FS) GetLk(<-chan struct{}, *fuse.LkIn, *fuse.LkOut) fuse.Status { return fuse.ENOSYS }
-
-// SetLk is never asked.
-func (f *FS) SetLk(<-chan struct{}, *fuse.LkIn) fuse.Status { return fuse.ENOSYS }
-
-// SetLkw is never asked.
-func (f *FS) SetLkw(<-chan struct{}, *fuse.LkIn) fuse.Status { return fuse.ENOSYS }

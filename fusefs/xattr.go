@@ -100,18 +100,3 @@ func xattrOf(st lifecycle.FileStatus, name string) (value string, ok bool) {
 	}
 	return "", false
 }
-
-// ListXAttr lists none.
-func (f *FS) ListXAttr(<-chan struct{}, *fuse.InHeader, []byte) (uint32, fuse.Status) {
-	return 0, fuse.OK
-}
-
-// SetXAttr keeps none: not every store could.
-func (f *FS) SetXAttr(<-chan struct{}, *fuse.SetXAttrIn, string, []byte) fuse.Status {
-	return fuse.Status(syscall.EOPNOTSUPP)
-}
-
-// RemoveXAttr has none to remove.
-func (f *FS) RemoveXAttr(<-chan struct{}, *fuse.InHeader, string) fuse.Status {
-	return fuse.Status(syscall.EOPNOTSUPP)
-}
