@@ -5,153 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
-	"os"
-	"strings"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sinkfs/sinkfs/backend"
-	"github.com/sinkfs/sinkfs/format"
 	"github.com/sinkfs/sinkfs/internal/fault"
 	"github.com/sinkfs/sinkfs/lifecycle/journal"
 )
 
-// The metadata of every object of ours: what fsck explains it by.
-const (
-	MetaInstance = "sinkfs-instance" // uid
-	MetaPart     = "sinkfs-part"     // id, decimal
-	MetaN        = "sinkfs-n"        // number in the name, decimal
-	MetaSink     = "sinkfs-sink"
-	MetaAttempt  = "sinkfs-attempt"
-	MetaRecords  = "sinkfs-records"
-	MetaRanges   = "sinkfs-ranges" // ino.gen:offset+length, … when they fit
-)
-
 // errChanged: bytes that were checked once read differently now.
 var errChanged = errors.New("the bytes in the spool changed after they were first read: a program wrote through a mapping or with AIO")
-
-// body reads the ranges of a part as one stream, with the number of records
-// and, unless whoever reads it takes that, the checksum of all of it once it
-// was read to its end.
-type body struct {
-	p       *part
-	next    int
-	open    *source  // whose file is open
-	file    *os.File // nil before the first range
-	in      io.Reader
-	staged  bool // the store takes the checksum
-	sum     uint32
-	counter format.Counter
-	alive   func() // called as bytes pass
-}
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-func newBody(p *part, alive func()) *body {
-	return &body{p: p, counter: p.sink.Format.Records.Counter(), alive: alive}
-}
-
-// Read implements io.Reader.
-func (b *body) Read(buf []byte) (int, error) {
-	for {
-		if b.in == nil {
-			if b.next == len(b.p.Ranges) {
-				return 0, io.EOF
-			}
-			if err := b.advance(); err != nil {
-				return 0, err
-			}
-		}
-		n, err := b.in.Read(buf)
-		if !b.staged {
-			b.sum = crc32.Update(b.sum, castagnoli, buf[:n])
-		}
-		_, _ = b.counter.Write(buf[:n]) // never fails
-		b.alive()
-		if errors.Is(err, io.EOF) {
-			b.in = nil
-			b.counter.Close()
-			err = nil
-		}
-		if n > 0 || err != nil {
-			return n, err
-		}
-	}
-}
-
-// advance opens the next range; ranges of one source share a descriptor, and
-// what was seen already needs none.
-func (b *body) advance() error {
-	s, r := b.p.sources[b.next], b.p.Ranges[b.next]
-	if b.next < len(b.p.seen) {
-		if data, ok := b.p.seen[b.next].of(r.Range); ok {
-			b.in = bytes.NewReader(data)
-			b.next++
-			return nil
-		}
-	}
-	if b.open != s {
-		if err := b.Close(); err != nil {
-			return err
-		}
-		f, err := s.node.Open(os.O_RDONLY)
-		if err != nil {
-			return err
-		}
-		b.open, b.file = s, f
-	}
-	b.in = io.NewSectionReader(b.file, r.Off, r.Len)
-	b.next++
-	return nil
-}
-
-// Close implements io.Closer.
-func (b *body) Close() error {
-	if b.file == nil {
-		return nil
-	}
-	err := b.file.Close()
-	b.file, b.open = nil, nil
-	return err
-}
-
-func (b *body) checksum() string { return fmt.Sprintf("crc32c:%08x", b.sum) }
-
-// object is the part as the store gets it.
-func (in *Instance) object(p *part, alive func(), open func() (io.ReadCloser, error)) backend.Object {
-	return backend.Object{
-		Key: backend.Key(p.Key), Size: p.Bytes, Open: open, Checksum: p.Checksum, Alive: alive, Meta: in.meta(p),
-		Mode: p.Mode, UID: p.UID, GID: p.GID, ModTime: p.ModTime,
-	}
-}
-
-func (in *Instance) meta(p *part) backend.Meta {
-	m := backend.Meta{
-		MetaInstance: in.uid, MetaPart: fmt.Sprint(p.ID), MetaN: fmt.Sprint(p.N), MetaSink: p.Sink,
-		MetaAttempt: fmt.Sprint(p.Attempt), MetaRecords: fmt.Sprint(p.Records),
-	}
-	used := len(MetaRanges)
-	for k, v := range m {
-		used += len(k) + len(v)
-	}
-	if used > backend.MaxMeta { // a sink of a very long path
-		delete(m, MetaSink)
-		return m
-	}
-	var b strings.Builder
-	for _, r := range p.Ranges {
-		fmt.Fprintf(&b, "%d.%d:%d+%d,", r.Source.Ino, r.Source.Gen, r.Off, r.Len)
-		if used+b.Len() > backend.MaxMeta {
-			return m // the manifest has them
-		}
-	}
-	m[MetaRanges] = strings.TrimSuffix(b.String(), ",")
-	return m
-}
 
 // stage brings every pending part as near to the store as is possible without
 // being seen, in parallel: a large one is uploaded, of a small one the
@@ -299,34 +163,4 @@ func (in *Instance) update(p *part, change func(*journal.Part)) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	change(&p.Part)
-}
-
-// withProgress ends the context when alive was not called for d: a timeout
-// without progress, not of the whole.
-func withProgress(ctx context.Context, d time.Duration) (_ context.Context, alive, cancel func()) {
-	ctx, stop := context.WithCancelCause(ctx)
-	var last atomic.Int64
-	last.Store(time.Now().UnixNano())
-	var t *time.Timer
-	t = time.AfterFunc(d, func() {
-		idle := time.Duration(time.Now().UnixNano() - last.Load())
-		if idle >= d {
-			stop(fmt.Errorf("no progress for %v: %w", d, context.DeadlineExceeded))
-			return
-		}
-		t.Reset(d - idle)
-	})
-	return ctx, func() { last.Store(time.Now().UnixNano()) }, func() { t.Stop(); stop(nil) }
-}
-
-type readerWithContext struct {
-	ctx context.Context //nolint:containedctx // it ends the reads of one call
-	r   io.Reader
-}
-
-func (r readerWithContext) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, context.Cause(r.ctx)
-	}
-	return r.r.Read(p)
 }
