@@ -12,6 +12,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -66,6 +67,14 @@ type Info struct {
 // PathIdentity begins the Identity of a directory that takes none of ours:
 // later it may take one.
 const PathIdentity = "path:"
+
+// ChecksumsDiffer compares two checksums in the form of Info.Checksum. Those of
+// two algorithms, or none, say nothing.
+func ChecksumsDiffer(a, b string) bool {
+	algorithmA, _, okA := strings.Cut(a, ":")
+	algorithmB, _, okB := strings.Cut(b, ":")
+	return okA && okB && algorithmA == algorithmB && a != b
+}
 
 // Properties say what a store can do, as data.
 type Properties struct {

@@ -156,14 +156,7 @@ func (in *Instance) isOurs(p *part, i backend.Info) bool {
 	attempt, err := strconv.ParseUint(i.Meta[MetaAttempt], 10, 32)
 	return err == nil && attempt <= uint64(p.Attempt) &&
 		i.Meta[MetaInstance] == in.uid && i.Meta[MetaPart] == fmt.Sprint(p.ID) &&
-		i.Size == p.Bytes && sameSum(i.Checksum, p.Checksum)
-}
-
-// sameSum compares checksums where both are of one algorithm.
-func sameSum(a, b string) bool {
-	algA, _, okA := strings.Cut(a, ":")
-	algB, _, okB := strings.Cut(b, ":")
-	return !okA || !okB || algA != algB || a == b
+		i.Size == p.Bytes && !backend.ChecksumsDiffer(i.Checksum, p.Checksum)
 }
 
 // makeWay gives a part whose key is taken another: the next number of its

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/internal/fault"
 	"github.com/sinkfs/sinkfs/lifecycle/journal"
 )
@@ -146,7 +147,7 @@ func (in *Instance) forget(p *part) {
 // check compares what was read with what was read before, and notes it the
 // first time.
 func (in *Instance) check(p *part, sum string, records int64) error {
-	if p.Checksum != "" && !sameSum(p.Checksum, sum) {
+	if p.Checksum != "" && backend.ChecksumsDiffer(p.Checksum, sum) {
 		return fmt.Errorf("part %d: %w", p.ID, errChanged)
 	}
 	in.update(p, func(r *journal.Part) {

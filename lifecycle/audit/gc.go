@@ -79,7 +79,7 @@ func prove(ctx context.Context, in Input, k backend.Key) (why string, err error)
 		return "", nil
 	}
 	there, info, err := labelOf(ctx, in.Store, backend.Key(p.Key))
-	if err != nil || there.instance != l.instance || there.part != l.part || info.Size != p.Bytes || differ(info.Checksum, p.Checksum) {
+	if err != nil || there.instance != l.instance || there.part != l.part || info.Size != p.Bytes || backend.ChecksumsDiffer(info.Checksum, p.Checksum) {
 		return "", err
 	}
 	return fmt.Sprintf("%v, which is finished at %q", l, p.Key), nil

@@ -119,7 +119,7 @@ func (a *audit) ours(i backend.Info, l label) (Kind, string) {
 	switch {
 	case p.Bytes != i.Size:
 		return Mismatch, fmt.Sprintf("%v: the journal says %d bytes", l, p.Bytes)
-	case differ(p.Checksum, i.Checksum):
+	case backend.ChecksumsDiffer(p.Checksum, i.Checksum):
 		return Mismatch, fmt.Sprintf("%v: checksum %s, the journal says %s", l, i.Checksum, p.Checksum)
 	}
 	switch p.State {
@@ -144,13 +144,6 @@ func (a *audit) retired(i backend.Info, l label) (Kind, string) {
 	}
 	a.seen[l.part] = i.Key
 	return Finished, fmt.Sprintf("%v, published by a checkpoint that is no longer retained", l)
-}
-
-// differ compares checksums of one kind; those of two kinds say nothing.
-func differ(x, y string) bool {
-	kindX, _, okX := strings.Cut(x, ":")
-	kindY, _, okY := strings.Cut(y, ":")
-	return okX && okY && kindX == kindY && x != y
 }
 
 // verify reads an object and returns what is wrong with its bytes.
