@@ -87,7 +87,7 @@ func Few(l *Lab) []Writer {
 	}
 }
 
-// Hire starts writers.
+// Hire starts writers, all or none.
 func Hire(ctx context.Context, l *Lab, writers []Writer) (*Crew, error) {
 	c := &Crew{lab: l}
 	for _, w := range writers {
@@ -97,7 +97,7 @@ func Hire(ctx context.Context, l *Lab, writers []Writer) (*Crew, error) {
 		}
 		r, err := StartWriter(ctx, w)
 		if err != nil {
-			return c, err
+			return nil, errors.Join(err, c.Stop(ctx))
 		}
 		c.Running = append(c.Running, r)
 	}
