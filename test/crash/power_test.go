@@ -2,6 +2,7 @@ package crash_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -44,22 +45,21 @@ func cuts(t *testing.T, binary string, kind testfs.Kind, count int) {
 		checkpoints, declined = crew.Inquire(watching, w)
 	}()
 	records := 0
-	for i := range count {
-		if err := crew.Wrote(ctx, 25); err != nil {
-			t.Fatal(err)
+	for i := 0; i < count && err == nil; i++ {
+		if err = crew.Wrote(ctx, 25); err != nil {
+			break
 		}
 		harness.Pass(ctx, rand.N(200*time.Millisecond))
 		seen := w.Seen(ctx)
-		acked, err := crew.Claims() // before the cut: all of it must be there after
-		if err != nil {
-			t.Fatal(err)
+		var acked []harness.Claim
+		if acked, err = crew.Claims(); err == nil { // before the cut: all of it must be there after
+			t.Run(fmt.Sprint("cut", i), func(t *testing.T) { records += afterCut(t, binary, disk.Cut(t), acked, seen) })
 		}
-		t.Run(fmt.Sprint("cut", i), func(t *testing.T) { records += afterCut(t, binary, disk.Cut(t), acked, seen) })
 	}
 	stop()
 	<-watched
-	if err := crew.Stop(ctx); err != nil {
-		t.Error(err)
+	if err := errors.Join(err, crew.Stop(ctx)); err != nil {
+		t.Fatal(err)
 	}
 	o := &outcome{checkpoints: checkpoints, declined: declined}
 	if err := o.finish(ctx, l, crew, w, false); err != nil {
