@@ -211,7 +211,7 @@ func (f *FS) make(in *fuse.CreateIn, d directory, name string) (lifecycle.Attr, 
 		return a, nil
 	}
 	f.mem.begin(in.Unique, opCreate, 0)
-	a, err = f.in.Create(f.lasting, d.ino, name, in.Mode&0o7777&^f.cfg.Umask, callerOf(in.Caller))
+	a, err = f.in.Create(d.ino, name, in.Mode&0o7777&^f.cfg.Umask, callerOf(in.Caller))
 	switch {
 	case errors.Is(err, lifecycle.ErrExist) && !exclusive:
 		return a, lifecycle.ErrFinished

@@ -42,7 +42,7 @@ func (f *FS) remove(h *fuse.InHeader, name string, op operation, do func(directo
 
 func (f *FS) unlink(d directory, name string) error {
 	if d.ino != 0 {
-		err := f.in.Unlink(f.lasting, d.ino, name)
+		err := f.in.Unlink(d.ino, name)
 		if !absent(err) {
 			return err
 		}

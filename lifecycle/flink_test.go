@@ -319,7 +319,7 @@ func (r *replayer) start(rest string) {
 	r.in = openInstance(r.t, Config{Store: r.store, Sinks: []Sink{r.sink}})
 	r.in.now = func() time.Time { return r.now }
 	for i := range tasks {
-		a, err := r.in.Create(r.t.Context(), r.in.Root(), fmt.Sprintf("subtask-%d", i), 0o644, Caller{})
+		a, err := r.in.Create(r.in.Root(), fmt.Sprintf("subtask-%d", i), 0o644, Caller{})
 		if err != nil {
 			r.t.Fatal(err)
 		}

@@ -87,7 +87,7 @@ func (g *garden) open(name string) *os.File {
 	g.t.Helper()
 	a, err := g.in.Lookup(g.in.Root(), name)
 	if err != nil {
-		if a, err = g.in.Create(g.t.Context(), g.in.Root(), name, 0o644, Caller{}); err != nil {
+		if a, err = g.in.Create(g.in.Root(), name, 0o644, Caller{}); err != nil {
 			g.t.Fatal(err)
 		}
 	}

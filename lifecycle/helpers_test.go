@@ -71,7 +71,7 @@ func reopen(t *testing.T, in *Instance, c Config) *Instance {
 
 func create(t *testing.T, in *Instance, name string) uint64 {
 	t.Helper()
-	a, err := in.Create(t.Context(), in.Root(), name, 0o644, Caller{})
+	a, err := in.Create(in.Root(), name, 0o644, Caller{})
 	if err != nil {
 		t.Error(err)
 	}

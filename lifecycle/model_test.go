@@ -163,7 +163,7 @@ func (w *world) open(t *rapid.T) {
 	name := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "name")
 	a, err := w.in.Lookup(dir, name)
 	if err != nil {
-		if a, err = w.in.Create(w.t.Context(), dir, name, 0o644, Caller{}); err != nil {
+		if a, err = w.in.Create(dir, name, 0o644, Caller{}); err != nil {
 			t.Fatal(err)
 		}
 		w.sources[a.Ino] = &written{}
@@ -258,7 +258,7 @@ func (w *world) truncate(t *rapid.T) {
 func (w *world) unlink(t *rapid.T) {
 	dir := w.someDir(t)
 	name := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "name")
-	if err := w.in.Unlink(w.t.Context(), dir, name); err != nil && !w.isMissing(dir, name) {
+	if err := w.in.Unlink(dir, name); err != nil && !w.isMissing(dir, name) {
 		t.Fatal(err)
 	}
 }

@@ -193,7 +193,7 @@ func (in *Instance) finishedMeanwhile(p string) bool {
 // Create makes a source. Its kind is decided by its name, for good. The
 // caller has just looked the name up, in the store too: only a file that a
 // checkpoint finished since then is found here, as ErrExist.
-func (in *Instance) Create(_ context.Context, dir uint64, name string, mode uint32, c Caller) (Attr, error) {
+func (in *Instance) Create(dir uint64, name string, mode uint32, c Caller) (Attr, error) {
 	if err := checkName(name); err != nil {
 		return Attr{}, err
 	}

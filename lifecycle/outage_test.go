@@ -27,7 +27,7 @@ func TestOutageLeavesNothingBehind(t *testing.T) {
 		return nil
 	}})
 	in := openInstance(t, Config{Store: store, Retain: 3, CommitTimeout: 10 * time.Millisecond})
-	a, err := in.Create(t.Context(), in.Root(), "app.log", 0o644, Caller{})
+	a, err := in.Create(in.Root(), "app.log", 0o644, Caller{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestOutageEndsACheckpointOfManyParts(t *testing.T) {
 	in := openInstance(t, Config{Store: store, CommitTimeout: timeout, Sinks: []Sink{sink}})
 	rounds := 40
 	for i := range rounds * max(1, store.Properties().Parallel) {
-		a, err := in.Create(t.Context(), in.Root(), fmt.Sprintf("%d.log", i), 0o644, Caller{})
+		a, err := in.Create(in.Root(), fmt.Sprintf("%d.log", i), 0o644, Caller{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -170,7 +170,7 @@ func TestJournalKeepsOneDeclinedCheckpoint(t *testing.T) {
 
 func writeOnce(t *testing.T, in *Instance, name, text string) {
 	t.Helper()
-	a, err := in.Create(t.Context(), in.Root(), name, 0o644, Caller{})
+	a, err := in.Create(in.Root(), name, 0o644, Caller{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func TestFailedUnlinkKeepsTheFile(t *testing.T) {
 	if err := os.WriteFile(inTheWay, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := in.Unlink(t.Context(), in.Root(), "a"); err == nil {
+	if err := in.Unlink(in.Root(), "a"); err == nil {
 		t.Fatal("no error")
 	}
 	if err := os.Remove(inTheWay); err != nil {
@@ -92,7 +92,7 @@ func TestFileRemovedBehindTheBarrier(t *testing.T) {
 	put(t, in, "b", "bbb")
 	h, err := in.barrier(t.Context(), in.begin(Now))
 	if err == nil {
-		err = in.Unlink(t.Context(), in.Root(), "b")
+		err = in.Unlink(in.Root(), "b")
 	}
 	if err == nil {
 		err = in.seal(t.Context(), h)
@@ -166,7 +166,7 @@ func TestStreamWrittenAfterItsEnd(t *testing.T) {
 	appendOnce(t, in, ino, "one\n")
 	publish(t, in)
 	openFor(t, in, ino, Use{Read: true}) // exec 3<a.log; rm a.log
-	if err := in.Unlink(t.Context(), in.Root(), "a.log"); err != nil {
+	if err := in.Unlink(in.Root(), "a.log"); err != nil {
 		t.Fatal(err)
 	}
 	s := in.source(ino)
@@ -216,7 +216,7 @@ func TestQuarantinedFileTakenBackBeforeAKill(t *testing.T) {
 		want string
 	}{
 		"renamed": {func(in *Instance) error { return in.Rename(t.Context(), in.Root(), "a", in.Root(), "b", false) }, "theirs|ours"},
-		"removed": {func(in *Instance) error { return in.Unlink(t.Context(), in.Root(), "a") }, "theirs"},
+		"removed": {func(in *Instance) error { return in.Unlink(in.Root(), "a") }, "theirs"},
 	} {
 		t.Run(how, func(t *testing.T) {
 			store := putStore()
@@ -274,7 +274,7 @@ func TestFinishedKeepsTheMarks(t *testing.T) {
 		}
 		dirs[i] = d.Ino
 	}
-	a, err := in.Create(t.Context(), dirs[0], "a.log", 0o644, Caller{})
+	a, err := in.Create(dirs[0], "a.log", 0o644, Caller{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,7 +46,7 @@ func (l *lab) append(name, text string) {
 	l.t.Helper()
 	a, err := l.in.Lookup(l.in.Root(), name)
 	if err != nil {
-		a, err = l.in.Create(l.t.Context(), l.in.Root(), name, 0o644, Caller{})
+		a, err = l.in.Create(l.in.Root(), name, 0o644, Caller{})
 	}
 	if err != nil {
 		l.t.Fatal(err)

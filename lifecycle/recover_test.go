@@ -98,7 +98,7 @@ func TestSpoolFileRemovedByHand(t *testing.T) {
 		}
 		publish(in)
 		for _, name := range []string{"ours.log", "later.log"} {
-			if err := in.Unlink(t.Context(), in.Root(), name); err != nil {
+			if err := in.Unlink(in.Root(), name); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -13,7 +13,7 @@ import (
 
 // Unlink takes the name away: a stream's records stay and are published, a
 // file is discarded. Names of finished files go to UnlinkFinished.
-func (in *Instance) Unlink(_ context.Context, dir uint64, name string) error {
+func (in *Instance) Unlink(dir uint64, name string) error {
 	d, err := in.dirNode(dir)
 	if err != nil {
 		return err

@@ -71,7 +71,7 @@ func TestOrderOfSourcesOfOneName(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i < 19 {
-			if err := in.Unlink(t.Context(), in.Root(), "log"); err != nil {
+			if err := in.Unlink(in.Root(), "log"); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -90,7 +90,7 @@ func write(t *testing.T, in *lifecycle.Instance, name, data string) {
 	t.Helper()
 	a, err := in.Lookup(in.Root(), name)
 	if err != nil {
-		a, err = in.Create(t.Context(), in.Root(), name, 0o644, lifecycle.Caller{})
+		a, err = in.Create(in.Root(), name, 0o644, lifecycle.Caller{})
 	}
 	if err != nil {
 		t.Fatal(err)
