@@ -7,11 +7,14 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestControlDirectoryIsEverywhereAndNowhere(t *testing.T) {
@@ -219,31 +222,48 @@ func TestInterruptedTrigger(t *testing.T) {
 	sig := make(chan os.Signal, 1)
 	signal.Notify(sig, syscall.SIGUSR1)
 	defer signal.Stop(sig)
-	must(t, os.WriteFile(m.path("a.log"), []byte("x\n"), 0o644))
 	fd, err := syscall.Open(m.path(".sinkfs/checkpoint"), syscall.O_WRONLY, 0)
 	must(t, err)
 	defer func() { _ = syscall.Close(fd) }()
-	// Whatever is interrupted, the end is one success.
-	tid := make(chan int, 1)
-	done := make(chan error, 1)
-	go func() {
-		tid <- syscall.Getpid()
-		for {
-			_, err := syscall.Write(fd, []byte("now\n"))
-			if err != syscall.EINTR {
-				done <- err
-				return
+	interrupted := 0
+	for round := 0; interrupted == 0 && round < 200; round++ {
+		must(t, os.WriteFile(m.path("a.log"), []byte("x\n"), 0o644))
+		tid := make(chan int, 1)
+		done := make(chan error, 1)
+		go func() {
+			runtime.LockOSThread() // which gets the signals, and ends with this
+			tid <- unix.Gettid()
+			for {
+				_, err := syscall.Write(fd, []byte("now\n"))
+				if err != syscall.EINTR {
+					done <- err
+					return
+				}
+				interrupted++
+			}
+		}()
+		writer, tick := <-tid, time.NewTicker(time.Millisecond)
+		for waiting := true; waiting; {
+			select {
+			case err := <-done: // however often it was interrupted, the end is one success
+				must(t, err)
+				waiting = false
+			case <-tick.C:
+				_ = unix.Tgkill(os.Getpid(), writer, unix.SIGUSR1) // it may just have ended
 			}
 		}
-	}()
-	<-tid
-	for range 20 {
-		_ = syscall.Kill(syscall.Getpid(), syscall.SIGUSR1)
+		tick.Stop()
+		if got, want := m.published(), strings.Repeat("x\n", round+1); got != want {
+			t.Fatalf("published %q, want %q", got, want)
+		}
+		if got := entries(t, m.path(".sinkfs/checkpoints")); len(got) != round+1 {
+			t.Fatalf("checkpoints %v after %d triggers, interrupted %d times", got, round+1, interrupted)
+		}
 	}
-	must(t, <-done)
-	if got := m.published(); got != "x\n" {
-		t.Errorf("published %q", got)
+	if interrupted == 0 {
+		t.Error("no trigger was interrupted")
 	}
+	t.Logf("%d times", interrupted)
 }
 
 // reads says that a process has the file open, in the answer of the mount.
