@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -162,16 +163,26 @@ func TestBatchKnowsOnlyTheEnd(t *testing.T) {
 
 func TestCheckpointThatCannotBeIsEIO(t *testing.T) {
 	m := mount(t, daemonConfig{})
-	must(t, os.WriteFile(m.path("a.log"), []byte("x\n"), 0o644))
-	m.publish()
-	// A target that is gone: what was written does not get there.
+	must(t, os.WriteFile(m.path("files/taken"), []byte("mine"), 0o644))
+	must(t, os.MkdirAll(filepath.Join(m.target, "files"), 0o755))
+	must(t, os.WriteFile(filepath.Join(m.target, "files", "taken"), []byte("theirs"), 0o644))
+	wantErrno(t, "a part whose key is taken", m.checkpoint("now\n"), syscall.EIO)
+	b, err := os.ReadFile(m.path(".sinkfs/checkpoint"))
+	must(t, err)
+	var c struct {
+		State, Error string
+		Failed       []struct{ Path, Error string }
+	}
+	must(t, json.Unmarshal(b, &c))
+	if c.State != "partial" || len(c.Failed) != 1 || c.Failed[0].Path != "files/taken" || c.Failed[0].Error == "" || c.Error == "" {
+		t.Errorf("%s", b)
+	}
+	must(t, os.Remove(m.path("files/taken")))
+	// A target that is gone: what was written does not get there in time.
 	must(t, os.Rename(m.target, m.target+".away"))
 	must(t, os.WriteFile(m.path("b.log"), []byte("y\n"), 0o644))
 	must(t, os.WriteFile(m.target, nil, 0o644))
-	err := m.checkpoint("now timeout=500ms\n")
-	if err == nil {
-		t.Fatal("success")
-	}
+	wantErrno(t, "a target that is gone", m.checkpoint("now timeout=500ms\n"), syscall.ETIMEDOUT)
 	must(t, os.Remove(m.target))
 	must(t, os.Rename(m.target+".away", m.target))
 	eventually(t, "the checkpoint gets there", func() bool { return m.checkpoint("now\n") == nil })
