@@ -42,9 +42,13 @@ func TestFsckOfAMount(t *testing.T) {
 	}
 	want(t, sinkfstest.Run(t, "fsck", "--state-dir", m.State, m.Point), 3, "", `sinkfs: .* is a mount, .*\n`)
 	want(t, sinkfstest.Run(t, "fsck", "--state-dir", m.State, m.Target), 6, "", `sinkfs: state directory is in use: .* belongs to process \d+, mounted at `+m.Point+`; .*\n`)
+	if err := os.Remove(filepath.Join(m.Target, "foreign")); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Remove(finished(t, m)); err != nil {
 		t.Fatal(err)
 	}
+	want(t, sinkfstest.Run(t, "fsck", m.Point), 9, `.*! +target +missing +\S+ +4 +part 0 of checkpoint 1 was published here: .*\n`, "sinkfs: 1 problem found: .*\n")
 }
 
 func TestFsckFinds(t *testing.T) {
