@@ -2,9 +2,11 @@ package main_test
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,11 +16,11 @@ import (
 // finished is the path of the only finished file of a mount.
 func finished(t *testing.T, m *sinkfstest.Mount) string {
 	t.Helper()
-	for name := range m.Finished() {
-		return filepath.Join(m.Target, name)
+	all := slices.Collect(maps.Keys(m.Finished()))
+	if len(all) != 1 {
+		t.Fatalf("%q are finished, want one", all)
 	}
-	t.Fatal("nothing is finished")
-	return ""
+	return filepath.Join(m.Target, all[0])
 }
 
 func TestFsckOfAMount(t *testing.T) {
