@@ -55,7 +55,13 @@ func serve(c daemonConfig) error {
 	if err != nil {
 		return err
 	}
-	go func() { _ = fs.Run(ctx) }()
+	go func() {
+		if err := fs.Run(ctx); err != nil { // passthrough is not to be had: no test may pass without it
+			log.Error("nobody serves", slog.Any("error", err))
+			_ = unix.Unmount(filepath.Join(c.Dir, "mnt"), unix.MNT_FORCE) // or calls would wait for another worker
+			os.Exit(1)
+		}
+	}()
 	_ = unix.Close(5)
 	server.Serve()
 	return nil
