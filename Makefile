@@ -28,7 +28,7 @@ test: setup ## run all tests; needs root and /dev/fuse
 	go test -count=1 -timeout 30m -p 1 ./test/... # each of these wants the machine for itself
 
 race: setup ## run all tests under the race detector
-	go test -race ./...
+	go test -race -timeout 1h -p 1 ./...
 
 mount-test: setup ## run the tests that mount, also on one processor
 	go test -count=1 -cpu=2,1 ./fusefs/... ./cmd/... ./test/programs
