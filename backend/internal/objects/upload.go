@@ -255,7 +255,7 @@ func (st *staged[P]) verify(ctx context.Context, info backend.Info) (backend.Inf
 	if err != nil {
 		return backend.Info{}, err
 	}
-	differs := found.Checksum != "" && info.Checksum != "" && found.Checksum != info.Checksum
+	differs := backend.ChecksumsDiffer(found.Checksum, info.Checksum)
 	if !found.Owned || found.Size != info.Size || !maps.Equal(found.Meta, info.Meta) || differs {
 		return backend.Info{}, fmt.Errorf("commit %q: the store said yes, but what is there is another object of %d bytes: %w",
 			string(info.Key), found.Size, backend.ErrExist)
