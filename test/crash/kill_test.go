@@ -166,6 +166,9 @@ func (o *outcome) String() string {
 
 func (o *outcome) check(t *testing.T, may tolerance) {
 	t.Helper()
+	if o.looks == 0 || o.Records == 0 {
+		t.Errorf("%d looks at %d records: nothing was tested", o.looks, o.Records)
+	}
 	if len(o.wrong) > 0 {
 		t.Errorf("wrong:\n%s", harness.Problems(o.wrong))
 	}
