@@ -70,6 +70,8 @@ func (in *Instance) prepare(ctx context.Context, t Trigger) (*checkpoint, error)
 func (in *Instance) complete(ctx context.Context, c *checkpoint) (journal.Checkpoint, error) {
 	done, stuck := in.commitAll(ctx, in.committing(c.ID), untilTimeout) // 5. seen
 	if err := in.finish(c, done, stuck); err != nil {                   // 6. finished, manifest, complete N
+		c.State, c.Error = journal.Partial, err.Error() // it is not known to the journal, and goes on
+		in.fail(err)
 		return c.Checkpoint, err
 	}
 	in.release(done) // 7. tell everyone, free the spool

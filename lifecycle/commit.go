@@ -216,10 +216,12 @@ func (in *Instance) abort(ctx context.Context, p *part) {
 
 // quarantine sets a part aside that cannot be published: its bytes stay.
 func (in *Instance) quarantine(p *part, why error) error {
+	before := p.State
 	if !in.setAside(p, why) {
 		return why // a program has its file again: it is discarded
 	}
 	if err := in.persist(in.journal.Write, p.Part); err != nil {
+		in.update(p, func(r *journal.Part) { r.State, r.Error = before, "" }) // it is tried again
 		return err
 	}
 	for _, s := range p.sources {

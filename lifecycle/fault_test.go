@@ -164,3 +164,56 @@ func takeOne(t *testing.T, store *mem.Store) {
 		}
 	}
 }
+
+// TestFaultFinishCutShort: of what a checkpoint finished the journal may have
+// any beginning after a kill, and after another.
+func TestFaultFinishCutShort(t *testing.T) {
+	if !inject(t, "journal.commit=error@4") {
+		return
+	}
+	store := putStore()
+	c := Config{Store: store, Sinks: []Sink{streamSink()}}
+	in := killable(t, &c)
+	const sources = 2000
+	for i := range sources {
+		appendOnce(t, in, create(t, in, fmt.Sprintf("%04d.log", i)), fmt.Sprintf("line %04d\n", i))
+	}
+	if c, err := in.checkpoint(t.Context(), Now); err == nil {
+		t.Fatalf("cut at another place: %v %v", c.State, err)
+	}
+	in = reopen(t, in, c)
+	appendOnce(t, in, create(t, in, "more.log"), "more\n")
+	if _, err := in.prepare(t.Context(), Now); err != nil { // killed on its way
+		t.Fatal(err)
+	}
+	publish(t, reopen(t, in, c))
+	bodies := published(store)
+	times := map[int]int{}
+	for i := range sources {
+		times[strings.Count(bodies, fmt.Sprintf("line %04d\n", i))]++
+	}
+	if times[1] != sources {
+		t.Errorf("lines by how often they are published: %v", times)
+	}
+}
+
+// TestFaultLateCountedOnce: a part that ends late is counted once, however often
+// that had to be written.
+func TestFaultLateCountedOnce(t *testing.T) {
+	if !inject(t, "finish.parts=error@2") {
+		return
+	}
+	down := true
+	store := refuses("a", &down)
+	in := openInstance(t, Config{Store: store, Sinks: []Sink{fileSink()}, CommitTimeout: 20 * time.Millisecond})
+	put(t, in, "a", "aaa")
+	_, _ = in.checkpoint(t.Context(), Now)
+	down = false
+	for range 2 {
+		in.commitLeft(t.Context())
+	}
+	m, err := in.Manifest(1)
+	if err != nil || m.Parts != 1 || len(m.Files) != 1 {
+		t.Errorf("checkpoint 1 has %d parts and %d files, %v", m.Parts, len(m.Files), err)
+	}
+}

@@ -78,6 +78,13 @@ func (in *Instance) journalFinished(done []*part, ended []journal.Checkpoint) er
 		}
 		return err
 	}
+	in.mu.Lock()
+	for _, c := range ended {
+		if _, late := in.partial[c.ID]; late {
+			in.partial[c.ID] = c
+		}
+	}
+	in.mu.Unlock()
 	for s, set := range sets {
 		s.markFinished(set, in.now())
 	}
@@ -153,7 +160,10 @@ func (in *Instance) completeLate(done []*part, now uint64) []journal.Checkpoint 
 	defer in.mu.Unlock()
 	ended := map[uint64]journal.Checkpoint{}
 	for _, p := range done {
-		c, ok := in.partial[p.Checkpoint]
+		c, ok := ended[p.Checkpoint]
+		if !ok {
+			c, ok = in.partial[p.Checkpoint]
+		}
 		if !ok || c.ID == now {
 			continue
 		}
@@ -163,7 +173,7 @@ func (in *Instance) completeLate(done []*part, now uint64) []journal.Checkpoint 
 		if !open[c.ID] {
 			c.State, c.Failed, c.Error = journal.Complete, []journal.Failure{}, ""
 		}
-		in.partial[c.ID], ended[c.ID] = c, c
+		ended[c.ID] = c
 	}
 	return slices.Collect(maps.Values(ended))
 }

@@ -118,7 +118,7 @@ func (in *Instance) growSource(ctx context.Context, s *source) error {
 func (in *Instance) nextGrowth(s *source) (*growth, int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone || s.cut == nil {
+	if !s.mayBeSent() {
 		return nil, 0, nil
 	}
 	s.offered = s.cut.seen
@@ -152,6 +152,10 @@ func (in *Instance) nextGrowth(s *source) (*growth, int64, error) {
 	}
 	return nil, 0, nil
 }
+
+// mayBeSent is false while a checkpoint has segments of it that have no number
+// yet. s.mu is held.
+func (s *source) mayBeSent() bool { return !s.gone && s.cut != nil && !s.inHand }
 
 // worthSending says whether a look at what of the source could be sent may
 // find something. s.mu is held.

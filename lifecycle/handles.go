@@ -154,6 +154,9 @@ func (in *Instance) moveBase(s *source, size int64) error {
 	case size != 0:
 		return fmt.Errorf("%q to %d bytes: %w", s.node.Path(), size, ErrAppendOnly)
 	}
+	if err := in.keepBase(s); err != nil {
+		return err
+	}
 	if err := in.breakAt(s, in.now()); err != nil {
 		return err
 	}

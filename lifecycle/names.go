@@ -218,20 +218,20 @@ func (in *Instance) Create(dir uint64, name string, mode uint32, c Caller) (Attr
 	if err := fault.Hit(fault.SpoolCreate); err != nil {
 		return Attr{}, errors.Join(err, in.tree.Remove(n))
 	}
-	in.adopt(n).proven = true // new: nobody else can know the file
+	in.adopt(n)
 	return in.attrOf(n)
 }
 
 // adopt makes the source of a new node known.
-func (in *Instance) adopt(n *spool.Node) *source {
+func (in *Instance) adopt(n *spool.Node) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	s := in.newSource(n, in.now())
+	s.proven = true // nobody else can know the file
 	in.sources[n.ID().Ino] = s
 	if n.Kind() == spool.Scratch {
 		in.events.scratch(n.Path())
 	}
-	return s
 }
 
 // Mkdir makes a directory in the spool; EEXIST when the spool or the store

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/backend/mem"
+	"github.com/sinkfs/sinkfs/lifecycle/audit"
 )
 
 // TestFailedRenameKeepsItsTarget: a rename that is refused changes nothing.
@@ -298,5 +299,101 @@ func TestFinishedKeepsTheMarks(t *testing.T) {
 	}
 	if got := published(store); got != "one\n|two\n" {
 		t.Errorf("published %q", got)
+	}
+}
+
+// TestRenameThatFailsKeepsItsTarget: what may fail of a rename comes before its
+// target goes.
+func TestRenameThatFailsKeepsItsTarget(t *testing.T) {
+	store := putStore()
+	c := Config{Store: store, StateDir: t.TempDir(), Sinks: []Sink{fileSink()}}
+	in := openInstance(t, c)
+	d, err := in.Mkdir(t.Context(), in.Root(), "d", 0o755, Caller{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := in.Create(d.Ino, "a", 0o644, Caller{}); err != nil {
+		t.Fatal(err)
+	}
+	put(t, in, "b", "precious")
+	if err := os.Remove(filepath.Join(c.StateDir, "spool", "tree", "d", "a")); err != nil { // it cannot be made durable
+		t.Fatal(err)
+	}
+	if err := in.Rename(t.Context(), d.Ino, "a", in.Root(), "b", false); err == nil {
+		t.Fatal("no error")
+	}
+	publish(t, in)
+	if got := published(store); got != "precious" {
+		t.Errorf("published %q", got)
+	}
+}
+
+// TestLeavingAgain: a stream that was written to after it was announced to go
+// is announced again.
+func TestLeavingAgain(t *testing.T) {
+	now := time.Now()
+	store := putStore()
+	c := Config{Store: store, Sinks: []Sink{streamSink()}}
+	in := killable(t, &c)
+	in.now = func() time.Time { now = now.Add(time.Millisecond); return now }
+	ino := create(t, in, "a.log")
+	appendOnce(t, in, ino, "one\n")
+	publish(t, in)
+	openFor(t, in, ino, Use{Read: true}) // exec 3<a.log; rm a.log
+	if err := in.Unlink(in.Root(), "a.log"); err != nil {
+		t.Fatal(err)
+	}
+	s := in.source(ino)
+	for range 2 {
+		in.look(s)
+	}
+	openFor(t, in, ino, Use{Write: true}) // echo two >> /dev/fd/3
+	appendOnce(t, in, ino, "two\n")
+	in.ReleaseFile(ino, Use{Write: true})
+	in.clean() // announced, and not over
+	in.ReleaseFile(ino, Use{Read: true})
+	publish(t, in) // two is finished, and it is removed
+	for range 3 {
+		in.look(s)
+		in.clean()
+	}
+	if in.source(ino) != nil {
+		t.Fatal("not removed")
+	}
+	in = reopen(t, in, c) // killed before the journal forgot it
+	if l := in.Status().Lost; len(l) > 0 {
+		t.Errorf("lost: %+v", l)
+	}
+	if got := published(store); got != "one\n|two\n" {
+		t.Errorf("published %q", got)
+	}
+}
+
+// TestDeleteWhoseAnswerIsLost: a finished file that is gone on purpose is not
+// missed, though the store's answer was.
+func TestDeleteWhoseAnswerIsLost(t *testing.T) {
+	lose := true
+	store := mem.New(mem.Options{Properties: backend.Properties{StageAbove: 1 << 20}, After: func(_ context.Context, op mem.Op, _ backend.Key) error {
+		if lose && op == mem.Delete {
+			return fmt.Errorf("lost: %w", backend.ErrTransient)
+		}
+		return nil
+	}})
+	s := fileSink()
+	s.AllowDelete = true
+	in := openInstance(t, Config{Store: store, Sinks: []Sink{s}})
+	put(t, in, "a", "aaa")
+	publish(t, in)
+	if err := in.UnlinkFinished(t.Context(), "a"); err != nil {
+		t.Error(err)
+	}
+	lose = false
+	account, err := in.Account()
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := audit.Fsck(t.Context(), audit.Input{Store: store, State: audit.Fixed(account)})
+	if err != nil || report.Problems != 0 {
+		t.Errorf("%v %+v", err, report)
 	}
 }

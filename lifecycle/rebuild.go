@@ -209,22 +209,14 @@ func (b *rebuild) recordEnd(n *spool.Node, done, size int64) (int64, error) {
 func marksOf(n *spool.Node, marks []journal.Mark, from, size int64) []journal.Mark {
 	marks = slices.DeleteFunc(slices.Clone(marks), func(m journal.Mark) bool { return m.Off <= from || m.Off > size })
 	base := n.Base()
-	i, found := slices.BinarySearchFunc(marks, base, func(m journal.Mark, off int64) int { return cmp.Compare(m.Off, off) })
-	switch {
-	case base <= from || base > size:
-	case found:
-		marks[i].Torn = true
-	default:
-		dir := filepath.Dir(n.Path())
-		if dir == "." {
-			dir = ""
-		}
-		if i < len(marks) {
-			dir = marks[i].Dir
-		}
-		marks = slices.Insert(marks, i, journal.Mark{Off: base, Dir: dir, Torn: true})
+	if base <= from || base > size {
+		return marks
 	}
-	return marks
+	dir := filepath.Dir(n.Path())
+	if dir == "." {
+		dir = ""
+	}
+	return withMark(marks, journal.Mark{Off: base, Dir: dir, Torn: true})
 }
 
 func (b *rebuild) judgeFile(n *spool.Node) error {

@@ -134,7 +134,7 @@ func (in *Instance) recover(ctx context.Context) error {
 	var missing []journal.Source
 	for id, rec := range r.sources {
 		if s := byID[id]; s != nil {
-			s.finished, s.marks = rec.Finished, rec.Marks
+			s.finished, s.marks = slices.Clone(rec.Finished), rec.Marks
 		} else {
 			missing = append(missing, rec)
 		}
@@ -269,7 +269,7 @@ func (in *Instance) recoverSources(now time.Time) error {
 			return fmt.Errorf("spool file %q: %w: %w", s.node.Path(), ErrState, err)
 		}
 		if st.Ctime.Before(now) {
-			s.touched = st.Ctime
+			s.touched = onClock(st.Ctime, now)
 		}
 		if s.node.Kind() == spool.Stream {
 			if err := in.checkLength(s, st.Size); err != nil {

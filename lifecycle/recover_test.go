@@ -117,3 +117,47 @@ func TestSpoolFileRemovedByHand(t *testing.T) {
 	c.SourceTTL = time.Hour
 	session(0, 0, func(*Instance) {})
 }
+
+// TestSourceTTLOverARestart: a name stays for source_ttl after its last byte was
+// finished, also when an outage was longer than that and a restart follows.
+func TestSourceTTLOverARestart(t *testing.T) {
+	const ttl = 400 * time.Millisecond
+	c := Config{Store: putStore(), Sinks: []Sink{streamSink()}, SourceTTL: ttl}
+	in := killable(t, &c)
+	appendOnce(t, in, create(t, in, "a.log"), "one\n")
+	time.Sleep(ttl + 50*time.Millisecond) // an outage
+	publish(t, in)
+	finished := time.Now()
+	in = reopen(t, in, c)
+	in.clean()
+	if _, err := in.Lookup(in.Root(), "a.log"); err != nil && time.Since(finished) < ttl {
+		t.Errorf("%v after it was finished: %v", time.Since(finished), err)
+	}
+}
+
+// TestAgesAreMonotonic: what a restart found is as old as it is, whatever becomes
+// of the clock.
+func TestAgesAreMonotonic(t *testing.T) {
+	c := Config{Store: putStore(), Sinks: []Sink{streamSink()}}
+	in := killable(t, &c)
+	appendOnce(t, in, create(t, in, "a.log"), "one\n")
+	put(t, in, "b.gz", "file")
+	in = reopen(t, in, c)
+	for _, s := range in.allSources() {
+		if !strings.Contains(s.touched.String(), "m=") {
+			t.Errorf("%s: touched %v", s.node.Path(), s.touched)
+		}
+		for _, g := range s.cut.segmentsOrNone() {
+			if !strings.Contains(g.born.String(), "m=") {
+				t.Errorf("%s: born %v", s.node.Path(), g.born)
+			}
+		}
+	}
+}
+
+func (c *cutter) segmentsOrNone() []segment {
+	if c == nil {
+		return nil
+	}
+	return c.segments()
+}

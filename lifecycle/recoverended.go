@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sinkfs/sinkfs/lifecycle/journal"
 	"github.com/sinkfs/sinkfs/lifecycle/spool"
@@ -24,21 +25,23 @@ func (in *Instance) recoverManifests() {
 		}
 	}
 	slices.Sort(in.retained)
+	ended := map[uint64]time.Time{}
 	for _, id := range in.retained {
 		if m, err := in.Manifest(id); err == nil {
 			in.recent = append(in.recent, m.Files...)
+			ended[id] = m.Started.Add(time.Duration(m.DurationMS) * time.Millisecond)
 			if len(m.Files) > 0 {
 				in.filled = id
 			}
 		}
 	}
 	in.trimRecent()
-	in.recoverLastParts()
+	in.recoverLastParts(ended)
 }
 
 // recoverLastParts finds the latest finished parts of sources in the manifests:
 // the journal need not have them any more.
-func (in *Instance) recoverLastParts() {
+func (in *Instance) recoverLastParts(ended map[uint64]time.Time) {
 	byPath := map[string]*source{}
 	for _, s := range in.sources {
 		if s.node.Kind() == spool.Stream && !s.node.Unlinked() {
@@ -49,6 +52,7 @@ func (in *Instance) recoverLastParts() {
 		for _, r := range p.Sources {
 			// Bytes that it has not finished are those of an older file.
 			if s := byPath[r.Path]; s != nil && r.Offset+r.Length <= s.finished.end() {
+				s.finishedBy(ended[p.Checkpoint])
 				s.published(lastPart{part: p.Part, checkpoint: p.Checkpoint, key: p.Key, checksum: p.Checksum})
 			}
 		}
@@ -59,7 +63,7 @@ func (in *Instance) recoverLastParts() {
 // archives what the process before did not.
 func (in *Instance) recoverCheckpoints(r recovery, done []*part) error {
 	ended := in.endCheckpoints(r, done)
-	var records []journal.Record
+	records := in.untold(r, done)
 	for _, c := range ended {
 		records = append(records, c)
 	}
@@ -82,6 +86,25 @@ func (in *Instance) recoverCheckpoints(r recovery, done []*part) error {
 	}
 	in.archive(done, ended)
 	return nil
+}
+
+// untold are the sources of finished parts of which the process before did not
+// come to journal that: their parts are about to leave the journal.
+func (in *Instance) untold(r recovery, done []*part) []journal.Record {
+	in.recording.Lock()
+	defer in.recording.Unlock()
+	var records []journal.Record
+	seen := map[*source]bool{}
+	for _, p := range done {
+		for _, s := range p.sources {
+			if s == nil || p.File || seen[s] || slices.Equal(s.finished, rangeSet(r.sources[s.id].Finished)) {
+				continue
+			}
+			seen[s] = true
+			records = append(records, s.record())
+		}
+	}
+	return records
 }
 
 // endCheckpoints are the checkpoints that the process before prepared and of

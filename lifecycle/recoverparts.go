@@ -14,7 +14,7 @@ func (in *Instance) recoverParts(r recovery, byID map[journal.SourceID]*source) 
 	for _, rec := range r.parts {
 		p := &part{Part: rec, sink: in.sinkNamed(rec), before: true, noted: true}
 		if p.State == journal.Committing {
-			if _, prepared := r.checkpoints[p.Checkpoint]; !prepared {
+			if c, prepared := r.checkpoints[p.Checkpoint]; !prepared || c.State == journal.Declined {
 				p.State, p.Checkpoint = journal.Pending, 0 // the mark is missing
 			}
 		}
@@ -74,6 +74,7 @@ func (in *Instance) recoverFinishedFile(p *part) {
 func (s *source) recoverRange(p *part, r journal.Range) {
 	if p.State == journal.Finished {
 		s.finished = s.finished.with(r)
+		s.finishedBy(p.Done)
 		s.published(lastPartOf(p.Part))
 	} else {
 		s.sealed = s.sealed.with(r)

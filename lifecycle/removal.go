@@ -16,7 +16,14 @@ import (
 func (in *Instance) remove(s *source) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if in.source(s.id.Ino) != s { // somebody else has, and its number may be another's by now
+		in.mu.Lock()
+		delete(in.lingering, s)
+		in.mu.Unlock()
+		return
+	}
 	if s.node.Kind() == spool.Stream && !s.gone && !in.isOver(s) {
+		s.leaving = false // what is finished of it then is journaled without that
 		in.mu.Lock()
 		delete(in.lingering, s) // a program wrote to it again
 		in.mu.Unlock()

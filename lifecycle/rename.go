@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -66,11 +67,15 @@ func (in *Instance) UnlinkFinished(ctx context.Context, p string) error {
 	if !in.sinkOf(p).AllowDelete {
 		return fmt.Errorf("%q: %w", p, ErrFinished)
 	}
-	if err := in.store.Delete(ctx, backend.Key(p)); err != nil {
-		return err
+	err := in.store.Delete(ctx, backend.Key(p))
+	if err != nil && !errors.Is(err, backend.ErrNotExist) {
+		if _, serr := in.store.Stat(ctx, backend.Key(p)); !errors.Is(serr, backend.ErrNotExist) {
+			return err
+		}
+		err = nil // only the answer was lost
 	}
 	in.cat.Deleted(backend.Key(p))
-	return in.markDeleted(p)
+	return errors.Join(in.markDeleted(p), err) // one that is gone was deleted by a call before
 }
 
 // Rename moves an unfinished file or directory. A stream keeps the directory
@@ -162,6 +167,11 @@ func (in *Instance) renameFile(n, old, toDir *spool.Node, to string) error {
 		}
 	}
 	if old != nil { // what stands there goes once nothing is in the way
+		if n.Dir() != toDir { // the rename does that too, and may fail at it
+			if err := n.Sync(); err != nil {
+				return err
+			}
+		}
 		if err := in.unlink(old); err != nil {
 			return err
 		}
@@ -187,7 +197,15 @@ func (in *Instance) renameDir(n, old, toDir *spool.Node, to string) error {
 			return fmt.Errorf("%q into itself: %w", n.Path(), syscall.EINVAL)
 		}
 	}
-	for _, s := range in.sourcesBelow(n.Path()) {
+	below := in.sourcesBelow(n.Path())
+	defer func() {
+		for _, s := range below {
+			s.mu.Lock()
+			s.moving = false
+			s.mu.Unlock()
+		}
+	}()
+	for _, s := range below {
 		if err := in.stayInRenamedDir(s); err != nil {
 			return err
 		}
@@ -206,6 +224,8 @@ func (in *Instance) stayInRenamedDir(s *source) error {
 	switch {
 	case s.ended, s.node.Kind() == spool.File && s.part != nil:
 		return fmt.Errorf("%q: %w", s.node.Path(), ErrHoldsFinished)
+	case s.node.Kind() == spool.File:
+		s.moving = true
 	case s.node.Kind() == spool.Stream:
 		return in.stay(s, in.now())
 	}

@@ -160,3 +160,21 @@ func TestChangedBytesAreQuarantined(t *testing.T) {
 		t.Errorf("%d parts are quarantined, want 1", n)
 	}
 }
+
+// TestTimesBeyond2262: a program may set any time that the spool's file system
+// keeps, and its file is published.
+func TestTimesBeyond2262(t *testing.T) {
+	store := putStore()
+	in := openInstance(t, Config{Store: store, Sinks: []Sink{fileSink()}})
+	for i, year := range []int{2300, 9999, 12345} {
+		at := time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)
+		a, err := in.SetAttr(put(t, in, fmt.Sprint(i), "file"), SetAttr{Mtime: &at})
+		if err != nil || year == 2300 && !a.Stat.Mtime.Equal(at) {
+			t.Errorf("mtime is %v, %v", a.Stat.Mtime, err)
+		}
+	}
+	publish(t, in)
+	if got := published(store); got != "file|file|file" {
+		t.Errorf("published %q", got)
+	}
+}

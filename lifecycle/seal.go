@@ -90,6 +90,7 @@ func (in *Instance) collectStream(s *source, t Trigger, now time.Time, h *harves
 		}
 	}
 	segments := s.cut.take()
+	s.inHand = s.inHand || len(segments) > 0
 	for _, g := range segments {
 		h.add(g, s, r.last)
 		for _, x := range g.ranges {
@@ -127,6 +128,9 @@ func (in *Instance) collectFile(s *source, t Trigger, now time.Time, h *harvest)
 		return nil
 	case s.part != nil:
 		return nil // declined before: it is still pending
+	case s.moving:
+		h.leave(s, size, "its directory is being renamed")
+		return nil
 	case s.writers > 0:
 		h.leave(s, size, "a program has the file open")
 		return nil
@@ -160,8 +164,21 @@ func (in *Instance) filePart(s *source, now time.Time) (*part, error) {
 		Sink: s.sink.Path, File: true, Bucket: bucket, State: journal.Pending, Attempt: 1,
 		Key:    s.sink.fileKey(s.sink.dirBelow(s.dir()), bucket, path.Base(p)),
 		Ranges: []journal.PartRange{{Source: s.id, Path: p, Range: journal.Range{Len: st.Size}}},
-		Bytes:  st.Size, Mode: st.Mode & 0o7777, UID: st.UID, GID: st.GID, ModTime: st.Mtime.UTC(), Sealed: now.UTC(),
+		Bytes:  st.Size, Mode: st.Mode & 0o7777, UID: st.UID, GID: st.GID, ModTime: inCalendar(st.Mtime), Sealed: now.UTC(),
 	}}, nil
+}
+
+// inCalendar is a time that JSON can tell: file systems and programs know
+// others.
+func inCalendar(t time.Time) time.Time {
+	t = t.UTC()
+	switch {
+	case t.Year() < 0:
+		return time.Date(0, time.January, 1, 0, 0, 0, 0, time.UTC)
+	case t.Year() > 9999:
+		return time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC)
+	}
+	return t
 }
 
 // seal makes the harvest durable and journals it as pending parts.
@@ -181,7 +198,7 @@ func (in *Instance) seal(ctx context.Context, h harvest) error {
 	if err := in.numbered(func() []journal.Record { return in.number(parts) }); err != nil {
 		in.mu.Lock()
 		for _, p := range parts { // some of them may be journaled
-			if p.growth == nil { // else it is sealed again under the same id
+			if p.growth == nil || p.growth.lost { // else it is sealed again under the same id
 				in.garbage = append(in.garbage, journal.DropPart{ID: p.ID})
 			}
 		}
@@ -194,6 +211,11 @@ func (in *Instance) seal(ctx context.Context, h harvest) error {
 		in.parts[p.ID] = p
 	}
 	in.mu.Unlock()
+	for _, p := range h.pieces { // what follows them may have a number now
+		p.src.mu.Lock()
+		p.src.inHand = false
+		p.src.mu.Unlock()
+	}
 	return fault.Hit(fault.SealJournaled)
 }
 
@@ -214,6 +236,7 @@ func (in *Instance) unseal(h harvest) {
 			}
 		}
 		s.cut.giveBack(segments)
+		s.inHand = false
 		in.mu.Lock()
 		for _, g := range segments {
 			if g.growth != nil {

@@ -24,12 +24,14 @@ type source struct {
 	cut        *cutter    // of a stream, nil until it holds something new
 	sealed     rangeSet   // in parts that are not finished
 	finished   rangeSet
-	finishedAt time.Time        // when some of it was finished last, by this process
+	finishedAt time.Time        // when some of it was finished last, as far as that is known
+	inHand     bool             // a checkpoint took segments of it that have no numbers yet
 	marks      []journal.Mark   // where segments must end, ascending
 	told       journal.Source   // the finished ranges and marks that the journal was told; guarded by Instance.recording
 	last       lastPart         // of its parts that are finished
 	part       *part            // of a file: the part that it is in, not finished
 	ended      bool             // its file part is prepared: it counts as finished
+	moving     bool             // of a file: its directory is being renamed, a part would have the old key
 	leaving    bool             // the journal knows that its spool file goes
 	gone       bool             // unlinked for good, or finished
 	wasIn      *spool.Node      // the directory that had the name, once it is unlinked
@@ -57,6 +59,13 @@ type lastPart struct {
 
 func lastPartOf(p journal.Part) lastPart {
 	return lastPart{part: p.ID, checkpoint: p.Checkpoint, key: p.Key, checksum: p.Checksum}
+}
+
+// finishedBy notes that some of it was finished at that time.
+func (s *source) finishedBy(at time.Time) {
+	if at.After(s.finishedAt) {
+		s.finishedAt = at
+	}
 }
 
 // published notes a part that is finished. s.mu is held, or nobody else knows s.
@@ -177,10 +186,14 @@ func (s *source) arrival(now time.Time) (time.Time, error) {
 		return s.observed, nil
 	}
 	if st.Mtime.Before(now) {
-		return now.Add(st.Mtime.Sub(now.Round(0))), nil // keeps the monotonic clock
+		return onClock(st.Mtime, now), nil
 	}
 	return now, nil
 }
+
+// onClock is a time that a file system told, on the monotonic clock of now: an
+// age does not change when somebody sets the other one.
+func onClock(at, now time.Time) time.Time { return now.Add(at.Sub(now.Round(0))) }
 
 // breakAt ends the record at the end of what is written, whole or torn: what
 // is written next never continues it. It is durable when it returns. s.mu is
@@ -209,29 +222,67 @@ func (in *Instance) stay(s *source, now time.Time) error {
 	if _, err := s.observe(now); err != nil {
 		return err
 	}
-	if s.cut == nil {
+	off := s.size()
+	if s.cut != nil {
+		r := &reader{node: s.node}
+		defer r.Close()
+		if err := s.cut.settle(r); err != nil {
+			return err
+		}
+		off = s.cut.pos
+	}
+	if off <= s.finished.prefix() {
+		return nil
+	}
+	return in.mark(s, journal.Mark{Off: off, Dir: s.dir()}) // also of what a checkpoint took, and did not journal yet
+}
+
+// keepBase has the base that a truncation set end a record, durably, before
+// another one takes its place. s.mu is held.
+func (in *Instance) keepBase(s *source) error {
+	base, from := s.node.Base(), s.finished.prefix()
+	if base <= from {
 		return nil
 	}
 	r := &reader{node: s.node}
 	defer r.Close()
-	if err := s.cut.settle(r); err != nil || len(s.cut.open) == 0 && len(s.cut.ready) == 0 {
+	whole, err := s.sink.Format.Records.Terminated(r, from, base)
+	if err != nil || whole {
 		return err
 	}
-	return in.mark(s, journal.Mark{Off: s.cut.pos, Dir: s.dir()})
+	return in.mark(s, journal.Mark{Off: base, Dir: s.dir(), Torn: true})
+}
+
+// withMark returns marks with another one; the bytes before keep their
+// directory.
+func withMark(marks []journal.Mark, m journal.Mark) []journal.Mark {
+	marks = slices.Clone(marks)
+	i, found := slices.BinarySearchFunc(marks, m.Off, func(m journal.Mark, off int64) int { return cmp.Compare(m.Off, off) })
+	switch {
+	case found:
+		marks[i].Torn = marks[i].Torn || m.Torn
+		return marks
+	case i < len(marks):
+		m.Dir = marks[i].Dir
+	}
+	return slices.Insert(marks, i, m)
 }
 
 func (in *Instance) mark(s *source, m journal.Mark) error {
 	in.recording.Lock()
 	defer in.recording.Unlock()
 	before := s.told.Marks
-	s.told.Marks = append(slices.Clone(before), m)
+	s.told.Marks = withMark(before, m)
+	if slices.Equal(before, s.told.Marks) {
+		return nil
+	}
 	record := s.record()
 	if err := in.persist(in.journal.Write, record); err != nil {
 		s.told.Marks = before
 		return err
 	}
 	in.evidence.note(record)
-	s.marks = append(slices.Clone(s.marks), m)
+	s.marks = withMark(s.marks, m)
 	return nil
 }
 
@@ -260,7 +311,7 @@ func (s *source) restore(now time.Time) error {
 	}
 	at := now
 	if st.Mtime.Before(now) {
-		at = st.Mtime
+		at = onClock(st.Mtime, now)
 	}
 	s.wrote = at
 	s.cut = newCutter(s.sink.Format.Records, s.sink.Assigner, s.sink.Rolling, gaps[0].Off)

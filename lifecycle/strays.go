@@ -32,6 +32,9 @@ func (in *Instance) giveUp(g *growth) {
 	g.lost = true
 	if !known {
 		in.strays = append(in.strays, stray{g, in.now().Add(straySettled)})
+		if g.src != nil && !g.taken { // a seal that failed may have journaled its part
+			in.garbage = append(in.garbage, journal.DropPart{ID: g.ID})
+		}
 	}
 	in.mu.Unlock()
 	in.strayed.notify()

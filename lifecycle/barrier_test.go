@@ -1,0 +1,150 @@
+package lifecycle
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/backend/mem"
+)
+
+// TestRenamedBehindTheBarrier: records keep the directory they were written in,
+// whenever the process is killed.
+func TestRenamedBehindTheBarrier(t *testing.T) {
+	store := putStore()
+	c := Config{Store: store, Sinks: []Sink{streamSink()}}
+	in := killable(t, &c)
+	var dirs [2]uint64
+	for i, name := range []string{"d1", "d2"} {
+		d, err := in.Mkdir(t.Context(), in.Root(), name, 0o755, Caller{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dirs[i] = d.Ino
+	}
+	a, err := in.Create(dirs[0], "a.log", 0o644, Caller{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendOnce(t, in, a.Ino, "one\n")
+	if _, err := in.barrier(t.Context(), in.begin(Now)); err != nil { // taken, not journaled
+		t.Fatal(err)
+	}
+	if err := in.Rename(t.Context(), dirs[0], "a.log", dirs[1], "a.log", false); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, reopen(t, in, c))
+	for key := range store.Objects() {
+		if dir, _ := key.Split(); dir != "d1" {
+			t.Errorf("one was written in d1, it is %q", key)
+		}
+	}
+}
+
+// TestTruncatedTwiceBehindTheBarrier: of two truncations neither is forgotten.
+func TestTruncatedTwiceBehindTheBarrier(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		store := putStore()
+		c := Config{Store: store, Sinks: []Sink{streamSink()}}
+		in := killable(t, &c)
+		ino := create(t, in, "a.log")
+		appendOnce(t, in, ino, "one\ntwo")
+		if _, err := in.barrier(t.Context(), in.begin(Now)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := in.Truncate(ino, 0); err != nil {
+			t.Fatal(err)
+		}
+		if restart {
+			in = reopen(t, in, c)
+		}
+		appendOnce(t, in, ino, "three")
+		if _, err := in.Truncate(ino, 0); err != nil {
+			t.Fatal(err)
+		}
+		appendOnce(t, in, ino, "four\n")
+		publish(t, reopen(t, in, c))
+		if got := published(store); strings.Contains(got, "twothree") {
+			t.Errorf("restart %v: published %q", restart, got)
+		}
+	}
+}
+
+// TestFileCollectedWhileItsDirectoryMoves: a file is published under the name
+// that it has when the checkpoint prepares it.
+func TestFileCollectedWhileItsDirectoryMoves(t *testing.T) {
+	sinks := []Sink{streamSink()}
+	sinks[0].Whole = []string{"*.gz"}
+	for range 20 {
+		store := putStore()
+		in := openInstance(t, Config{Store: store, Sinks: sinks})
+		d, err := in.Mkdir(t.Context(), in.Root(), "d1", 0o755, Caller{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := in.Create(d.Ino, "f.gz", 0o644, Caller{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rewrite(t, in, f.Ino, "file")
+		l, err := in.Create(d.Ino, "a.log", 0o644, Caller{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendOnce(t, in, l.Ino, "one\n")
+		log := in.source(l.Ino)
+		log.mu.Lock() // the rename stops at the log, before or behind the file
+		done := make(chan error)
+		go func() { done <- in.Rename(t.Context(), in.Root(), "d1", in.Root(), "d2", false) }()
+		time.Sleep(20 * time.Millisecond)
+		var h harvest
+		in.collectOne(in.source(f.Ino), Now, in.now(), &h) // as a checkpoint does
+		log.mu.Unlock()
+		err = <-done
+		if serr := in.seal(t.Context(), h); serr != nil {
+			t.Fatal(serr)
+		}
+		if errors.Is(err, ErrHoldsFinished) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		publish(t, in)
+		publish(t, in)
+		for key, body := range store.Objects() {
+			if dir, _ := key.Split(); string(body) == "file" && dir != "d2" {
+				t.Fatalf("d1 was renamed to d2, its file is %q", key)
+			}
+		}
+	}
+}
+
+// TestNumbersRiseThroughABarrier: what is written while a checkpoint makes the
+// spool durable has no number before what that checkpoint took.
+func TestNumbersRiseThroughABarrier(t *testing.T) {
+	store := mem.New(mem.Options{Properties: backend.Properties{StageAbove: 10}, Unit: 8})
+	in := openInstance(t, Config{Store: store, Sinks: []Sink{streamSink()}})
+	ino := create(t, in, "a.log")
+	openFor(t, in, ino, Use{Write: true})
+	appendOnce(t, in, ino, "first\n")
+	h, err := in.barrier(t.Context(), in.begin(Now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendOnce(t, in, ino, "and then a lot more than fits into one request\n")
+	in.look(in.source(ino))
+	if err := in.growSource(t.Context(), in.source(ino)); err != nil { // as those who send early do
+		t.Fatal(err)
+	}
+	if err := in.seal(t.Context(), h); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, in)
+	if got := published(store); !strings.HasPrefix(got, "first") {
+		t.Errorf("in order of numbers: %q", got)
+	}
+	in.ReleaseFile(ino, Use{Write: true})
+}
