@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Kind is a file system to test on.
@@ -110,8 +111,12 @@ func mount(tb testing.TB, mnt string, args ...string) {
 	tb.Helper()
 	run(tb, append(append([]string{"mount"}, args...), mnt)...)
 	tb.Cleanup(func() {
-		if command(tb, "umount", mnt).Run() == nil {
-			return
+		// A process that was just forked has our files open until it has become
+		// the program it is to be.
+		for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			if command(tb, "umount", mnt).Run() == nil {
+				return
+			}
 		}
 		// Something still has a file open there. The test must not leave
 		// the mount behind, and must not pass.

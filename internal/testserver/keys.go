@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/cenkalti/backoff/v5"
 )
 
 // ReadOnlyKey has a running server make a key that may only read the bucket.
@@ -16,9 +19,15 @@ func (s *Server) ReadOnlyKey(ctx context.Context, bucket string) (aws.Credential
 		return s.readOnlyUser(ctx, bucket)
 	}
 	client := sts.New(sts.Options{BaseEndpoint: &s.URL, Region: Region, Credentials: s})
-	out, err := client.AssumeRole(ctx, &sts.AssumeRoleInput{
-		RoleArn: aws.String("arn:aws:iam::1:role/reader"), RoleSessionName: aws.String("reader"), Policy: aws.String(readOnly("", bucket)),
-	})
+	out, err := backoff.Retry(ctx, func() (*sts.AssumeRoleOutput, error) {
+		out, err := client.AssumeRole(ctx, &sts.AssumeRoleInput{
+			RoleArn: aws.String("arn:aws:iam::1:role/reader"), RoleSessionName: aws.String("reader"), Policy: aws.String(readOnly("", bucket)),
+		})
+		if err != nil && !strings.Contains(err.Error(), "Server not initialized") { // MinIO serves objects before it knows its keys
+			err = backoff.Permanent(err)
+		}
+		return out, err
+	}, backoff.WithMaxElapsedTime(time.Minute))
 	if err != nil {
 		return aws.Credentials{}, err
 	}
