@@ -75,7 +75,7 @@ func (in *Instance) complete(ctx context.Context, c *checkpoint) (journal.Checkp
 		return c.Checkpoint, err
 	}
 	in.release(done) // 7. tell everyone, free the spool
-	in.publishManifest(ctx, c.Checkpoint)
+	in.sendManifests(ctx)
 	in.settle(ctx, c)
 	if len(c.Failed) > 0 {
 		return c.Checkpoint, fmt.Errorf("checkpoint %d: %s: %w", c.ID, c.Error, ErrIncomplete)
@@ -99,8 +99,9 @@ func (in *Instance) barrier(ctx context.Context, c *checkpoint) (harvest, error)
 		in.awaitReleases(ctx)
 	}
 	h := in.collect(t)
-	c.LeftOut = append(c.LeftOut, h.leftOut...)
+	c.LeftOut, c.Failed = append(c.LeftOut, h.leftOut...), append(c.Failed, h.failed...)
 	slices.SortFunc(c.LeftOut, func(a, b journal.Excuse) int { return cmp.Compare(a.Path, b.Path) })
+	slices.SortFunc(c.Failed, func(a, b journal.Failure) int { return cmp.Compare(a.Path, b.Path) })
 	if err := fault.Hit(fault.Barrier); err != nil {
 		in.unseal(h)
 		return h, err

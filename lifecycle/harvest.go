@@ -49,6 +49,7 @@ type harvest struct {
 	pieces  []piece
 	files   []*part
 	leftOut []journal.Excuse
+	failed  []journal.Failure
 	room    int // for glimpses
 }
 
@@ -86,6 +87,7 @@ func (in *Instance) collect(t Trigger) harvest {
 		h.pieces = append(h.pieces, s.pieces...)
 		h.files = append(h.files, s.files...)
 		h.leftOut = append(h.leftOut, s.leftOut...)
+		h.failed = append(h.failed, s.failed...)
 	}
 	for _, p := range in.selectParts(func(p *part) bool { return !p.File && p.State == journal.Quarantined }) {
 		h.leave(p.sources[0], p.Bytes, "quarantined: "+p.Error)
@@ -95,8 +97,12 @@ func (in *Instance) collect(t Trigger) harvest {
 
 func (in *Instance) collectOne(s *source, t Trigger, now time.Time, h *harvest) {
 	err := in.collectSource(s, t, now, h)
-	if err == nil || errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ESTALE) {
-		return // or removed meanwhile
+	if err == nil {
+		return
+	}
+	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ESTALE) {
+		in.collectMissing(s, t, h)
+		return
 	}
 	s.mu.Lock()
 	unfinished := s.unfinished()
@@ -104,4 +110,24 @@ func (in *Instance) collectOne(s *source, t Trigger, now time.Time, h *harvest) 
 	h.leave(s, unfinished, "its spool file cannot be read: "+err.Error())
 	in.fail(err)
 	in.log.Error("source cannot be read", slog.String("path", s.node.Path()), slog.Any("error", err))
+}
+
+// collectMissing tells of a source whose spool file somebody else removed: at
+// every checkpoint but the timer's, for what it held can never be published.
+func (in *Instance) collectMissing(s *source, t Trigger, h *harvest) {
+	s.mu.Lock()
+	ours := s.gone || s.node.Unlinked() // removed meanwhile
+	told := s.missing
+	s.missing = !ours
+	l := LostSource{Path: s.node.Path(), Published: s.finished.bytes(), Since: in.now().UTC()}
+	s.mu.Unlock()
+	if ours {
+		return
+	}
+	if !told {
+		in.loses(l)
+	}
+	if t != Timer {
+		h.failed = append(h.failed, journal.Failure{Path: l.Path, Error: l.text() + ": to go on without it unmount, and mount again"})
+	}
 }

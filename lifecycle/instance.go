@@ -133,11 +133,12 @@ type Instance struct {
 	lastDeclined uint64           // of the newest that was declined, 0: none
 	last         *journal.Checkpoint
 	partial      map[uint64]journal.Checkpoint // with parts still committing
+	owed         []uint64                      // checkpoints whose manifest the target does not have, ascending
 	retained     []uint64                      // checkpoints with a manifest
 	past         []uint64                      // past retention, the manifest is still there
 	recent       []PartStatus                  // finished, oldest first
 	state        State
-	lost         []LostSource // set by recovery only
+	lost         []LostSource // whose spool file somebody removed
 	succeeded    time.Time    // last complete checkpoint, or the start
 	alarm        string
 	lastError    string

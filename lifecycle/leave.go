@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -83,13 +84,24 @@ func (in *Instance) recoverMissing(missing []journal.Source) error {
 			records = append(records, rec)
 		}
 		l := LostSource{Path: rec.Path, Published: rangeSet(rec.Finished).bytes(), Since: rec.Missed}
-		in.lost = append(in.lost, l)
-		in.log.Error("a spool file was removed by somebody else, what it held in no part is lost",
-			slog.String("path", l.Path), slog.Int64("published", l.Published), slog.Time("since", l.Since))
-		in.fail(fmt.Errorf("the spool file of %q was removed by somebody else: what it held beyond %d published bytes is lost", l.Path, l.Published))
+		in.loses(l)
 	}
 	if len(records) == 0 {
 		return nil
 	}
 	return in.persist(in.journal.Write, records...)
+}
+
+// loses says everywhere that bytes are lost.
+func (in *Instance) loses(l LostSource) {
+	in.mu.Lock()
+	in.lost = append(in.lost, l)
+	in.mu.Unlock()
+	in.log.Error("a spool file was removed by somebody else, what it held in no part is lost",
+		slog.String("path", l.Path), slog.Int64("published", l.Published), slog.Time("since", l.Since))
+	in.fail(errors.New(l.text()))
+}
+
+func (l LostSource) text() string {
+	return fmt.Sprintf("the spool file of %q was removed by somebody else: what it held beyond %d published bytes is lost", l.Path, l.Published)
 }

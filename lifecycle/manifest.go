@@ -65,6 +65,7 @@ func (in *Instance) archive(done []*part, ended []journal.Checkpoint) {
 			in.partial[c.ID] = c
 		} else {
 			delete(in.partial, c.ID)
+			in.owe(c)
 		}
 		if i, found := slices.BinarySearch(in.retained, c.ID); !found {
 			in.retained = slices.Insert(in.retained, i, c.ID)
@@ -184,7 +185,7 @@ func (in *Instance) expireManifests() {
 	open := in.openCheckpoints()
 	for len(in.retained) > in.cfg.Retain {
 		id := in.retained[0]
-		if open[id] {
+		if open[id] || slices.Contains(in.owed, id) {
 			return
 		}
 		delete(in.partial, id) // the last part of it was quarantined
@@ -219,24 +220,58 @@ func (in *Instance) Checkpoints() []uint64 {
 	return slices.Clone(in.retained)
 }
 
-// publishManifest puts the manifest of a complete checkpoint into the target.
-func (in *Instance) publishManifest(ctx context.Context, c journal.Checkpoint) {
-	if !in.cfg.Manifests || c.Parts == 0 || c.State != journal.Complete {
+// owe notes that the target is to have the manifest of a checkpoint that
+// published something and of which nothing is left. in.mu is held.
+func (in *Instance) owe(c journal.Checkpoint) {
+	if !in.cfg.Manifests || c.Parts == 0 {
 		return
 	}
-	data, err := os.ReadFile(in.manifestPath(c.ID))
-	if err == nil {
-		ctx, cancel := context.WithTimeout(ctx, in.cfg.CommitTimeout)
-		defer cancel()
-		_, err = in.store.Put(ctx, backend.Object{
-			Key:  backend.Key(fmt.Sprintf("%s/%s/%d.json", ManifestName, in.uid, c.ID)),
-			Size: int64(len(data)), Mode: streamMode, UID: in.cfg.UID, GID: in.cfg.GID, ModTime: time.Now(),
-			Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil },
-			Meta: backend.Meta{MetaInstance: in.uid},
-		})
+	if i, found := slices.BinarySearch(in.owed, c.ID); !found {
+		in.owed = slices.Insert(in.owed, i, c.ID)
 	}
-	if err != nil && !errors.Is(err, backend.ErrExist) {
-		in.fail(err)
-		in.log.Warn("manifest is not in the target", slog.Uint64("checkpoint", c.ID), slog.Any("error", err))
+}
+
+// sendManifests puts the manifests into the target that it does not have yet,
+// and reports whether it has all. What fails is tried again.
+func (in *Instance) sendManifests(ctx context.Context) bool {
+	in.mu.Lock()
+	owed := slices.Clone(in.owed)
+	in.mu.Unlock()
+	for _, id := range owed {
+		err := in.sendManifest(ctx, id)
+		if err != nil && ctx.Err() != nil {
+			return false // a checkpoint is asked for
+		}
+		if err != nil {
+			in.fail(err)
+			in.log.Warn("manifest is not in the target", slog.Uint64("checkpoint", id), slog.Any("error", err))
+			return false
+		}
+		in.mu.Lock()
+		in.owed = slices.DeleteFunc(in.owed, func(o uint64) bool { return o == id })
+		in.mu.Unlock()
 	}
+	return true
+}
+
+func (in *Instance) sendManifest(ctx context.Context, id uint64) error {
+	data, err := os.ReadFile(in.manifestPath(id))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // past retention
+	}
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, in.cfg.CommitTimeout)
+	defer cancel()
+	_, err = in.store.Put(ctx, backend.Object{
+		Key:  backend.Key(fmt.Sprintf("%s/%s/%d.json", ManifestName, in.uid, id)),
+		Size: int64(len(data)), Mode: streamMode, UID: in.cfg.UID, GID: in.cfg.GID, ModTime: time.Now(),
+		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil },
+		Meta: backend.Meta{MetaInstance: in.uid},
+	})
+	if errors.Is(err, backend.ErrExist) {
+		return nil // sent before, by this process or another
+	}
+	return err
 }

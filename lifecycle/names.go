@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path"
 	"strings"
@@ -230,8 +231,14 @@ func (in *Instance) adopt(n *spool.Node) {
 	s.proven = true // nobody else can know the file
 	in.sources[n.ID().Ino] = s
 	if n.Kind() == spool.Scratch {
-		in.events.scratch(n.Path())
+		in.noteScratch(n.Path())
 	}
+}
+
+// noteScratch says that a name will never be published.
+func (in *Instance) noteScratch(path string) {
+	in.events.scratch(path)
+	in.log.Info("scratch, never published under this name", slog.String("path", path))
 }
 
 // Mkdir makes a directory in the spool; EEXIST when the spool or the store

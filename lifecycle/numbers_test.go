@@ -50,3 +50,49 @@ func TestNumbersNeverComeBack(t *testing.T) {
 		t.Errorf("next number after a restart: got %d, want %d", got, want)
 	}
 }
+
+// TestNumbersNeverComeBackWithOtherSinks: where sinks come and go, parts of two
+// of them have one directory, one after the other.
+func TestNumbersNeverComeBackWithOtherSinks(t *testing.T) {
+	store := putStore()
+	whole, below := streamSink(), streamSink()
+	below.Path = "b"
+	c := Config{Store: store, StateDir: t.TempDir()}
+	seen := map[string]bool{}
+	for i, sinks := range [][]Sink{{whole}, {whole}, {whole, below}, {whole, below}, {whole}, {whole, below}} {
+		c.Sinks = sinks
+		in, err := Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			if _, err := in.Mkdir(t.Context(), in.Root(), "b", 0o755, Caller{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d := in.tree.Lookup(in.tree.Root(), "b").ID().Ino
+		a, err := in.Lookup(d, "a.log")
+		if err != nil {
+			if a, err = in.Create(d, "a.log", 0o644, Caller{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		appendOnce(t, in, a.Ino, "line\n")
+		publish(t, in)
+		for key := range store.Objects() {
+			if seen[string(key)] {
+				t.Errorf("mount %d: the name %q comes back", i, key)
+			}
+			seen[string(key)] = true
+			if err := store.Delete(t.Context(), key); err != nil { // by a reader
+				t.Fatal(err)
+			}
+		}
+		if err := in.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(seen) != 6 {
+		t.Errorf("%d parts, want 6: %v", len(seen), seen)
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -188,4 +190,52 @@ func writeOnce(t *testing.T, in *Instance, name, text string) {
 		t.Fatal(err)
 	}
 	in.ReleaseFile(a.Ino, Use{Write: true})
+}
+
+// TestManifestsThatComeLate: the target gets the manifest of every checkpoint
+// that published something, whenever that ended and whatever was down.
+func TestManifestsThatComeLate(t *testing.T) {
+	down := backend.Key("a") // below it
+	store := mem.New(mem.Options{Properties: backend.Properties{StageAbove: 1 << 20}, Before: func(_ context.Context, op mem.Op, k backend.Key) error {
+		if op == mem.Put && down != "" && strings.HasPrefix(string(k), string(down)) {
+			return fmt.Errorf("down: %w", backend.ErrTransient)
+		}
+		return nil
+	}})
+	c := Config{Store: store, Sinks: []Sink{fileSink()}, Manifests: true, CommitTimeout: 10 * time.Millisecond}
+	in := killable(t, &c)
+	want := func(when string, ids ...string) {
+		t.Helper()
+		got := []string{}
+		for k := range store.Objects() {
+			if dir, name := k.Split(); strings.HasPrefix(string(dir), ManifestName) {
+				got = append(got, name)
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, ids) {
+			t.Errorf("%s: the target has the manifests %q, want %q", when, got, ids)
+		}
+	}
+	put(t, in, "a", "one")
+	if _, err := in.checkpoint(t.Context(), Now); !errors.Is(err, ErrIncomplete) {
+		t.Fatal(err)
+	}
+	want("it is still committing")
+	down = ManifestName
+	in.commitLeft(t.Context())
+	in.sendOwed(t.Context())
+	want("the manifest cannot be written")
+	put(t, in, "b", "two")
+	publish(t, in)
+	down = ""
+	in.sendOwed(t.Context())
+	want("the target is back", "1.json", "2.json")
+	down = ManifestName
+	put(t, in, "c", "three")
+	publish(t, in)
+	in = reopen(t, in, c)
+	down = ""
+	in.sendOwed(t.Context())
+	want("after a restart", "1.json", "2.json", "3.json")
 }

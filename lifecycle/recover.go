@@ -131,6 +131,9 @@ func (in *Instance) recover(ctx context.Context) error {
 	if err := in.identify(ctx, r); err != nil {
 		return err
 	}
+	if err := in.agreeOnSinks(); err != nil {
+		return err
+	}
 	var missing []journal.Source
 	for id, rec := range r.sources {
 		if s := byID[id]; s != nil {

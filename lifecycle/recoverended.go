@@ -26,12 +26,16 @@ func (in *Instance) recoverManifests() {
 	}
 	slices.Sort(in.retained)
 	ended := map[uint64]time.Time{}
+	open := in.openCheckpoints()
 	for _, id := range in.retained {
 		if m, err := in.Manifest(id); err == nil {
 			in.recent = append(in.recent, m.Files...)
 			ended[id] = m.Started.Add(time.Duration(m.DurationMS) * time.Millisecond)
 			if len(m.Files) > 0 {
 				in.filled = id
+			}
+			if !open[id] {
+				in.owe(m.Checkpoint) // the process before may not have come to it
 			}
 		}
 	}

@@ -183,6 +183,9 @@ func (in *Instance) renameFile(n, old, toDir *spool.Node, to string) error {
 	s.touched = now
 	if n.Kind() == spool.Scratch {
 		in.settleKind(s)
+		if s.sink.kindOf(to) == spool.Scratch {
+			in.noteScratch(n.Path())
+		}
 		in.follower.add(s, now)
 	}
 	return nil
@@ -198,6 +201,12 @@ func (in *Instance) renameDir(n, old, toDir *spool.Node, to string) error {
 		}
 	}
 	below := in.sourcesBelow(n.Path())
+	for _, s := range below {
+		p := path.Join(toDir.Path(), to, strings.TrimPrefix(s.node.Path(), n.Path()))
+		if err := in.checkKey(s.sink, p); err != nil {
+			return err
+		}
+	}
 	defer func() {
 		for _, s := range below {
 			s.mu.Lock()

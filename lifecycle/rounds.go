@@ -162,10 +162,12 @@ func (in *Instance) serve(ctx context.Context) error {
 		case <-retry.C:
 		}
 		if in.commitLeft(ctx) && in.contact(ctx) {
-			pace.Reset()
-			retry.Stop()
 			in.recovered()
-			continue
+			if in.sendOwed(ctx) {
+				pace.Reset()
+				retry.Stop()
+				continue
+			}
 		}
 		retry.Reset(pace.NextBackOff())
 	}
@@ -201,6 +203,15 @@ func (in *Instance) commitLeft(ctx context.Context) bool {
 	}
 	in.release(done)
 	return len(stuck) == 0
+}
+
+// sendOwed sends manifests that a checkpoint could not. It reports whether the
+// target has all.
+func (in *Instance) sendOwed(ctx context.Context) bool {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer in.rounds.interruptBy(cancel)()
+	return in.sendManifests(ctx)
 }
 
 // contact asks a target that this process has not heard of yet how it is, so

@@ -178,3 +178,24 @@ func TestTimesBeyond2262(t *testing.T) {
 		t.Errorf("published %q", got)
 	}
 }
+
+// TestRenamedDirectoryMayBeTooLong: a name that no key could be made of is
+// refused at the rename of a directory above it too.
+func TestRenamedDirectoryMayBeTooLong(t *testing.T) {
+	store := mem.New(mem.Options{Properties: backend.Properties{StageAbove: 1 << 20, MaxKey: 60}})
+	in := openInstance(t, Config{Store: store, Sinks: []Sink{fileSink()}})
+	d, err := in.Mkdir(t.Context(), in.Root(), "d", 0o755, Caller{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := in.Create(d.Ino, strings.Repeat("f", 40), 0o644, Caller{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := in.Rename(t.Context(), in.Root(), "d", in.Root(), strings.Repeat("d", 30), false); !errors.Is(err, ErrKeyTooLong) {
+		t.Errorf("got %v, want ErrKeyTooLong", err)
+	}
+	publish(t, in)
+	if len(store.Objects()) != 1 {
+		t.Errorf("published %v", store.Objects())
+	}
+}

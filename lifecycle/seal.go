@@ -62,12 +62,20 @@ func (in *Instance) collectSource(s *source, t Trigger, now time.Time, h *harves
 	case spool.Scratch:
 		size, err := s.node.Size()
 		if err == nil && size > 0 && t != Timer {
-			h.leave(s, size, "its name is never published")
+			h.leave(s, size, s.whyScratch())
 		}
 		return err
 	case spool.Dir:
 	}
 	return nil
+}
+
+// whyScratch is why scratch is not published. s.mu is held.
+func (s *source) whyScratch() string {
+	if s.sink.kindOf(s.node.Name()) != spool.Scratch {
+		return "a program has the file open since it had a name that is never published"
+	}
+	return "its name is never published"
 }
 
 func (in *Instance) collectStream(s *source, t Trigger, now time.Time, h *harvest) error {

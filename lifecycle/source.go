@@ -33,6 +33,7 @@ type source struct {
 	ended      bool             // its file part is prepared: it counts as finished
 	moving     bool             // of a file: its directory is being renamed, a part would have the old key
 	leaving    bool             // the journal knows that its spool file goes
+	missing    bool             // somebody else removed its spool file, and that was told
 	gone       bool             // unlinked for good, or finished
 	wasIn      *spool.Node      // the directory that had the name, once it is unlinked
 	whenGone   []journal.Record // to be journaled once its removal is durable

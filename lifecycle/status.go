@@ -65,11 +65,11 @@ type SpoolStatus struct {
 
 // SourceStatus is one source with unfinished bytes or open writers.
 type SourceStatus struct {
-	Path       string    `json:"path"`
-	Unfinished int64     `json:"unfinished"`
-	Writers    int       `json:"writers"`
-	RollsBy    string    `json:"rolls_by"` // size, rollover, inactivity, checkpoint, close or end
-	RollsAt    time.Time `json:"rolls_at,omitzero"`
+	Path       string     `json:"path"`
+	Unfinished int64      `json:"unfinished"`
+	Writers    int        `json:"writers"`
+	RollsBy    string     `json:"rolls_by"` // size, rollover, inactivity, checkpoint, close or end
+	RollsAt    *time.Time `json:"rolls_at"` // null: no time is set
 }
 
 // ScratchStatus is one name that is never published.
@@ -178,7 +178,10 @@ func (in *Instance) addSource(st *Status, s *source, now time.Time) {
 	}
 	row := SourceStatus{Path: s.node.Path(), Unfinished: unfinished, Writers: s.writers}
 	if unfinished > 0 || row.Writers > 0 && s.node.Kind() == spool.File {
-		row.RollsBy, row.RollsAt = s.rolls(size, now)
+		by, at := s.rolls(size, now)
+		if row.RollsBy = by; !at.IsZero() {
+			row.RollsAt = &at
+		}
 	}
 	st.Sources = append(st.Sources, row)
 	switch {

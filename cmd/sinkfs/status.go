@@ -102,7 +102,7 @@ func printSources(w *table, s lifecycle.Status, now time.Time) {
 	}
 	for _, src := range s.Sources {
 		in := "-"
-		if !src.RollsAt.IsZero() {
+		if src.RollsAt != nil {
 			in = max(0, src.RollsAt.Sub(now)).Round(time.Second).String()
 		}
 		w.printf("%s\t%s\t%d\t%s\t%s\n", src.Path, bytesText(src.Unfinished), src.Writers, src.RollsBy, in)

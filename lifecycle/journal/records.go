@@ -29,6 +29,7 @@ type Instance struct {
 	SpoolIno uint64    `json:"spool_ino"` // inode of the spool's root: a copied state directory has another
 	Created  time.Time `json:"created"`
 	Reached  bool      `json:"reached"` // the target answered at least once
+	Sinks    []string  `json:"sinks"`   // paths, sorted, at the last start
 }
 
 // Counter is the next part number of a sink.
