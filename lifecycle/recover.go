@@ -3,15 +3,12 @@ package lifecycle
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/sinkfs/sinkfs/backend"
@@ -89,9 +86,11 @@ type recovery struct {
 	uploads     []journal.Upload
 }
 
-func (in *Instance) load() (recovery, error) {
+// load takes what the journal says from read, which calls back with every
+// record.
+func (in *Instance) load(read func(fn func(journal.Record) error) error) (recovery, error) {
 	r := recovery{sources: map[journal.SourceID]journal.Source{}, checkpoints: map[uint64]journal.Checkpoint{}}
-	err := in.journal.Load(func(rec journal.Record) error {
+	err := read(func(rec journal.Record) error {
 		switch rec := rec.(type) {
 		case journal.Instance:
 			r.instance = &rec
@@ -117,17 +116,12 @@ func (in *Instance) load() (recovery, error) {
 }
 
 func (in *Instance) recover(ctx context.Context) error {
-	r, err := in.load()
+	r, err := in.load(in.journal.Load)
 	if err != nil {
 		return err
 	}
 	now := in.now()
-	byID := map[journal.SourceID]*source{}
-	for _, n := range byBirth(in.tree.All()) {
-		s := in.newSource(n, now)
-		in.sources[n.ID().Ino] = s
-		byID[s.id] = s
-	}
+	byID := in.recoverTree(now)
 	if err := in.identify(ctx, r); err != nil {
 		return err
 	}
@@ -155,6 +149,17 @@ func (in *Instance) recover(ctx context.Context) error {
 	return in.recoverCheckpoints(r, done)
 }
 
+// recoverTree makes the sources of what is in the spool.
+func (in *Instance) recoverTree(now time.Time) map[journal.SourceID]*source {
+	byID := map[journal.SourceID]*source{}
+	for _, n := range byBirth(in.tree.All()) {
+		s := in.newSource(n, now)
+		in.sources[n.ID().Ino] = s
+		byID[s.id] = s
+	}
+	return byID
+}
+
 // byBirth are the files among nodes, oldest first: of several that had one
 // name, the records of the older go out first.
 func byBirth(nodes []*spool.Node) []*spool.Node {
@@ -173,48 +178,6 @@ func byBirth(nodes []*spool.Node) []*spool.Node {
 	return files
 }
 
-// identify makes sure that journal, spool and target belong together, and
-// makes the instance's record the first time.
-func (in *Instance) identify(ctx context.Context, r recovery) error {
-	props := in.store.Properties()
-	fresh := journal.Instance{
-		Version: recordsVersion, Target: in.cfg.Target, Identity: props.Identity, SpoolIno: in.tree.Ino(),
-		Created: in.now().UTC(), Reached: true,
-	}
-	old := r.instance
-	switch {
-	case old == nil && (len(in.sources) > 0 || in.evidence.exists()):
-		return in.cfg.emptyJournal(len(in.sources))
-	case old == nil:
-		var err error
-		if fresh.UID, err = newUID(); err != nil {
-			return err
-		}
-	case old.Version > recordsVersion:
-		return fmt.Errorf("state directory %s was written by a newer sinkfs (records %d, this one knows %d), upgrade: %w",
-			in.cfg.StateDir, old.Version, recordsVersion, ErrState)
-	case old.SpoolIno != fresh.SpoolIno:
-		return fmt.Errorf("state directory %s is a copy or its spool was replaced (spool inode %d, expected %d): two instances of one uid would overwrite each other, use the original or a new directory: %w",
-			in.cfg.StateDir, fresh.SpoolIno, old.SpoolIno, ErrState)
-	case old.Identity == fresh.Identity:
-		in.uid, in.record = old.UID, *old
-		return nil
-	case old.Target == in.cfg.Target && (in.holdsUnfinished(r) || props.Local && !strings.HasPrefix(old.Identity, backend.PathIdentity)):
-		return fmt.Errorf("target %s is not the one that state directory %s belongs to: its directory was replaced, or its disk is not mounted; bring it back, or name another state directory: %w",
-			in.cfg.Target, in.cfg.StateDir, ErrState)
-	case in.holdsUnfinished(r):
-		return fmt.Errorf("state directory %s holds unpublished data of target %s, mount that target once more to publish it, or name another state directory for %s: %w",
-			in.cfg.StateDir, old.Target, in.cfg.Target, ErrState)
-	default:
-		fresh.UID, fresh.Former, fresh.Created = old.UID, old.Former, old.Created
-	}
-	in.uid, in.record = fresh.UID, fresh
-	if err := in.meet(ctx); err != nil {
-		return err
-	}
-	return in.persist(in.journal.Mark, fresh)
-}
-
 // ofJournal adds to an error of the journal what to do.
 func (c *Config) ofJournal(err error) error {
 	if errors.Is(err, journal.ErrDamaged) || errors.Is(err, journal.ErrBehind) || errors.Is(err, os.ErrNotExist) {
@@ -226,39 +189,6 @@ func (c *Config) ofJournal(err error) error {
 func (c *Config) emptyJournal(files int) error {
 	return fmt.Errorf("state directory %s: the journal is gone or empty, but it was in use and its spool holds files (%d): rebuild it with '%s', or name the right state directory: %w",
 		c.StateDir, files, c.Remedy, ErrState)
-}
-
-func newUID() (string, error) {
-	uid := make([]byte, 8)
-	_, err := rand.Read(uid)
-	return hex.EncodeToString(uid), err
-}
-
-// meet reaches a target that was never reached with this state directory: a
-// mistyped one is an error, not a silent backlog.
-func (in *Instance) meet(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, firstContact)
-	defer cancel()
-	if err := in.store.Check(ctx); err != nil {
-		return fmt.Errorf("target %s: %w: %w", in.cfg.Target, ErrTarget, err)
-	}
-	in.target.ok()
-	return nil
-}
-
-func (in *Instance) holdsUnfinished(r recovery) bool {
-	for _, p := range r.parts {
-		if p.State != journal.Finished {
-			return true
-		}
-	}
-	for _, s := range in.sources {
-		size, err := s.node.Size()
-		if err != nil || s.node.Kind() != spool.Scratch && size > rangeSet(r.sources[s.id].Finished).bytes() {
-			return true
-		}
-	}
-	return false
 }
 
 func (in *Instance) recoverSources(now time.Time) error {

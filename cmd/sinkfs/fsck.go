@@ -168,7 +168,8 @@ func withTargetAudit(ctx context.Context, arg string, place statePlace, fn func(
 	return errors.Join(err, lock.Close())
 }
 
-// openStore opens a target that a look must not make.
+// openStore opens a target that need not have been mounted ever: of one that is
+// missing it says no more than that.
 func openStore(ctx context.Context, cfg *config.Config, log *slog.Logger) (backend.Store, error) {
 	if t, err := config.ParseTarget(cfg.Target); err == nil && t.Scheme == "file" {
 		if _, err := os.Stat(t.Path); err != nil {

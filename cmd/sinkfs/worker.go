@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/cmd/sinkfs/config"
 	"github.com/sinkfs/sinkfs/fusefs"
 	"github.com/sinkfs/sinkfs/fusefs/mount"
@@ -110,23 +111,38 @@ func runWorker(ctx context.Context, mw *mount.Worker, f *mountFlags, s *settings
 // is mounted, with their exit codes.
 func (w *work) open(ctx context.Context, notices *fusefs.Notices) error {
 	cfg := w.s.cfg
-	store, err := config.OpenStore(ctx, cfg, w.log.Logger)
-	if err != nil {
-		return openedTarget(err)
-	}
 	c, err := cfg.Lifecycle()
 	if err != nil {
 		return fail(codeConfig, err)
 	}
-	c.Store, c.Log, c.Observer = store, w.log.Logger, notices.Observer()
+	c.Log, c.Observer = w.log.Logger, notices.Observer()
 	c.UID, c.GID = w.s.owner()
 	c.DirMode = w.s.dirMode()
 	c.Remedy = remedy(w.f.config, cfg)
+	if c.Store, err = openTarget(ctx, cfg, c); err != nil {
+		return openedTarget(err)
+	}
 	w.in, err = lifecycle.Open(ctx, c)
 	if err != nil && codeOf(err) == codeFailed {
 		err = fail(codeState, err)
 	}
 	return err
+}
+
+// openTarget opens the store, and makes the directory of a local one where it
+// is missing and nothing says that it was there before.
+func openTarget(ctx context.Context, cfg *config.Config, c lifecycle.Config) (backend.Store, error) {
+	if !cfg.TargetMissing() {
+		return config.OpenStore(ctx, cfg, c.Log)
+	}
+	had, err := lifecycle.HadTarget(c)
+	switch {
+	case err != nil:
+		return nil, err
+	case had:
+		return config.OpenStore(ctx, cfg, c.Log) // which says what is missing
+	}
+	return config.MakeStore(ctx, cfg, c.Log)
 }
 
 func (s *settings) owner() (uid, gid uint32) {

@@ -2,12 +2,14 @@ package config
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/backend/local"
@@ -21,20 +23,27 @@ const (
 	minPartOSS = 100 << 10
 )
 
-// OpenStore opens the store of the target. A store that this program lacks is
-// ErrNotBuilt; the other errors are the driver's. Only Check goes to a store
-// that is not local.
+// OpenStore opens the store of the target, and makes nothing there. A store
+// that this program lacks is ErrNotBuilt; the other errors are the driver's.
+// Only Check goes to a store that is not local.
 func OpenStore(ctx context.Context, c *Config, log *slog.Logger) (backend.Store, error) {
+	return openStore(ctx, c, log, local.OpenExisting)
+}
+
+// MakeStore is OpenStore of a target that was never used: the last directory
+// of a local one is made where it is missing.
+func MakeStore(ctx context.Context, c *Config, log *slog.Logger) (backend.Store, error) {
+	return openStore(ctx, c, log, local.Open)
+}
+
+func openStore(ctx context.Context, c *Config, log *slog.Logger, openLocal func(string, *slog.Logger) (*local.Store, error)) (backend.Store, error) {
 	t, err := ParseTarget(c.Target)
 	if err != nil {
 		return nil, Errors{{Place: string(c.origin["target"]), Text: "target: " + err.Error()}}
 	}
 	switch t.Scheme {
 	case "file":
-		if c.usedBefore() {
-			return local.OpenExisting(t.Path, log)
-		}
-		return local.Open(t.Path, log)
+		return openLocal(t.Path, log)
 	case "s3":
 		return s3.Open(ctx, c.Store.S3.options(t, log))
 	case "oss":
@@ -43,10 +52,14 @@ func OpenStore(ctx context.Context, c *Config, log *slog.Logger) (backend.Store,
 	return nil, fmt.Errorf("target %v: stores at %s:// are %w of sinkfs, use a local directory, s3:// or oss://", t, t.Scheme, ErrNotBuilt)
 }
 
-// usedBefore says whether a mount was made with the state directory already.
-func (c *Config) usedBefore() bool {
-	_, err := os.Stat(filepath.Join(c.StateDir, "journal"))
-	return c.StateDir != "" && err == nil
+// TargetMissing says whether the target is a local directory that is not there.
+func (c *Config) TargetMissing() bool {
+	t, err := ParseTarget(c.Target)
+	if err != nil || t.Scheme != "file" {
+		return false
+	}
+	_, err = os.Stat(t.Path)
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)
 }
 
 func (o S3) options(t Target, log *slog.Logger) s3.Options {
