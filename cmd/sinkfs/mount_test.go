@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -109,6 +110,11 @@ func TestMountInForeground(t *testing.T) {
 func TestMountErrors(t *testing.T) {
 	dir := t.TempDir()
 	m := sinkfstest.New(t)
+	link, spoolInMount := filepath.Join(dir, "link"), filepath.Join(dir, "spool.yaml")
+	err := errors.Join(os.Symlink(m.Point, link), os.WriteFile(spoolInMount, []byte("spool_dir: "+m.Path("s")+"\n"), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		args   string
 		code   int
@@ -131,11 +137,14 @@ func TestMountErrors(t *testing.T) {
 		{"mount --state-dir DIR/s3 DIR/none/t DIR/m", 7, `.*DIR/none.*`},
 		{"mount -b --state-dir DIR/s4 DIR/none/t DIR/m", 7, `.*DIR/none.*`},
 		{"mount --replace --state-dir STATE TGT DIR/m", 6, `the state directory STATE is mounted at POINT, not at DIR/m: name that mountpoint, or unmount it`},
+		{"mount --state-dir POINT/s DIR/t DIR/m", 6, `the state directory POINT/s lies in the sinkfs mount at POINT, which would publish it: choose one outside of every sinkfs mount with --state-dir`},
+		{"mount -b --state-dir LINK/a/b DIR/t DIR/m", 6, `the state directory LINK/a/b lies in the sinkfs mount at POINT, which would publish it: .*`},
+		{"mount -b -c SPOOL --state-dir DIR/s5 DIR/t DIR/m", 6, `the spool directory POINT/s lies in the sinkfs mount at POINT, which would publish it: choose one outside of every sinkfs mount with spool_dir`},
 		{"worker DIR/t DIR/m", 3, `this command is started by sinkfs mount`},
 		{"umount DIR", 5, `DIR is in no sinkfs mount, name the mountpoint or a path inside it`},
 		{"umount --timeout 0s DIR", 3, `--timeout 0s is not a time to wait, write for example 30s`},
 	} {
-		names := strings.NewReplacer("DIR", dir, "POINT", m.Point, "STATE", m.State, "TGT", m.Target)
+		names := strings.NewReplacer("DIR", dir, "POINT", m.Point, "STATE", m.State, "TGT", m.Target, "LINK", link, "SPOOL", spoolInMount)
 		r := sinkfstest.Run(t, strings.Fields(names.Replace(tt.args))...)
 		if r.Code != tt.code {
 			t.Errorf("%s: exit code %d, want %d", tt.args, r.Code, tt.code)
@@ -145,6 +154,9 @@ func TestMountErrors(t *testing.T) {
 		if !regexp.MustCompile("^sinkfs: " + names.Replace(tt.stderr) + "$").MatchString(last) {
 			t.Errorf("%s: it says %q, want %q", tt.args, last, names.Replace(tt.stderr))
 		}
+	}
+	if files, err := os.ReadDir(filepath.Join(m.State, "spool", "tree")); err != nil || len(files) > 0 {
+		t.Errorf("left in the mount: %v, %v", files, err)
 	}
 	if table, err := mount.Table(); err != nil {
 		t.Error(err)

@@ -152,6 +152,9 @@ func (f *mountFlags) settings(args []string) (*settings, error) {
 // stateDir makes the state directory, for nobody else to look into.
 func (s *settings) stateDir() error {
 	dir := s.cfg.StateDir
+	if err := s.outside(); err != nil {
+		return fail(codeState, err)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fail(codeState, fmt.Errorf("state directory: %w; choose another with --state-dir", err))
 	}
@@ -161,6 +164,28 @@ func (s *settings) stateDir() error {
 	}
 	if err != nil {
 		return fail(codeState, fmt.Errorf("state directory: %w", err))
+	}
+	return nil
+}
+
+// outside refuses a state or spool directory in a mount of sinkfs, before
+// anything is made there.
+func (s *settings) outside() error {
+	table, err := mount.Table()
+	if err != nil {
+		return err
+	}
+	for _, d := range []struct{ what, path, setting string }{
+		{"state directory", s.cfg.StateDir, "--state-dir"}, {"spool directory", s.cfg.SpoolDir, "spool_dir"},
+	} {
+		at, err := config.RealPath(d.path)
+		if err != nil {
+			return fmt.Errorf("%s: %w", d.what, err)
+		}
+		if e, ok := mount.Containing(table, at); ok && e.Ours() && d.path != "" {
+			return fmt.Errorf("the %s %s lies in the sinkfs mount at %s, which would publish it: choose one outside of every sinkfs mount with %s",
+				d.what, d.path, e.Path, d.setting)
+		}
 	}
 	return nil
 }

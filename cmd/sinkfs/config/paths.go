@@ -39,7 +39,7 @@ func (c *Config) Separate(mountpoint string) error {
 		dirs = append(dirs, dir{"spool directory", c.SpoolDir})
 	}
 	for i := range dirs {
-		p, err := realPath(dirs[i].path)
+		p, err := RealPath(dirs[i].path)
 		if err != nil {
 			return Errors{{Text: fmt.Sprintf("%s %s: %v", dirs[i].what, dirs[i].path, err)}}
 		}
@@ -60,9 +60,9 @@ func inside(p, dir string) bool {
 	return p == dir || strings.HasPrefix(p, strings.TrimSuffix(dir, "/")+"/")
 }
 
-// realPath resolves links as far as the path exists. The last component is
+// RealPath resolves links as far as the path exists. The last component is
 // only read as a link and never looked at: it may be a dead mount.
-func realPath(p string) (string, error) {
+func RealPath(p string) (string, error) {
 	p, err := filepath.Abs(p)
 	if err != nil {
 		return "", err
