@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sinkfs/sinkfs/cmd/sinkfs/config"
 	"github.com/sinkfs/sinkfs/fusefs/mount"
 )
 
@@ -50,6 +51,9 @@ data not yet published, which the next mount goes on with.`,
 			if err := f.fromOptions(cmd.Flags()); err != nil {
 				return err
 			}
+			if len(args) == 0 {
+				return f.missingArgument(cmd)
+			}
 			return runMount(cmd, f, args)
 		},
 	}
@@ -71,11 +75,24 @@ func probeOf(again []string) []string {
 	return slices.Insert(slices.Clone(again), 2, "--"+probeFlag) // after the program and "mount"
 }
 
+// targetAndMountpoint refuses too many arguments only: the target may be
+// configured, and the configuration named by -o.
 func targetAndMountpoint(cmd *cobra.Command, args []string) error {
-	if len(args) == 1 { // the target may be configured
+	if len(args) < 2 {
 		return nil
 	}
 	return exactArgs("TARGET", "MOUNTPOINT")(cmd, args)
+}
+
+// missingArgument says which one is, when there is none.
+func (f *mountFlags) missingArgument(cmd *cobra.Command) error {
+	first := "TARGET"
+	if cfg, err := config.Load(f.config, os.Environ(), f.over...); err != nil {
+		return fail(codeConfig, err)
+	} else if cfg.Target != "" {
+		first = "MOUNTPOINT"
+	}
+	return exactArgs(first)(cmd, nil)
 }
 
 // runMount is the whole life of a mount.

@@ -110,8 +110,10 @@ func TestMountInForeground(t *testing.T) {
 func TestMountErrors(t *testing.T) {
 	dir := t.TempDir()
 	m := sinkfstest.New(t)
-	link, spoolInMount := filepath.Join(dir, "link"), filepath.Join(dir, "spool.yaml")
-	err := errors.Join(os.Symlink(m.Point, link), os.WriteFile(spoolInMount, []byte("spool_dir: "+m.Path("s")+"\n"), 0o600))
+	link, targeted, spoolInMount := filepath.Join(dir, "link"), filepath.Join(dir, "target.yaml"), filepath.Join(dir, "spool.yaml")
+	err := errors.Join(os.Symlink(m.Point, link),
+		os.WriteFile(targeted, []byte("target: "+filepath.Join(dir, "t")+"\n"), 0o600),
+		os.WriteFile(spoolInMount, []byte("spool_dir: "+m.Path("s")+"\n"), 0o600))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,6 +123,10 @@ func TestMountErrors(t *testing.T) {
 		stderr string
 	}{
 		{"mount", 3, "TARGET is missing, see 'sinkfs mount --help'"},
+		{"mount -c TARGETED", 3, "MOUNT.OINT is missing, see 'sinkfs mount --help'"},
+		{"mount -o config=TARGETED", 3, "MOUNT.OINT is missing, see 'sinkfs mount --help'"},
+		{"mount -c SPOOL", 3, "TARGET is missing, see 'sinkfs mount --help'"},
+		{"mount -c TARGETED DIR/t DIR/m DIR/n", 3, `"DIR/n" is one argument too many, see 'sinkfs mount --help'`},
 		{"mount DIR/t", 4, "the target is missing, .*"},
 		{"mount --passthrough=maybe DIR/t DIR/m", 3, `--passthrough "maybe" is not one of its values, write auto, on or off`},
 		{"mount -o allow_othr DIR/t DIR/m", 3, `-o allow_othr is not an option known here, the nearest is "allow_other"`},
@@ -144,7 +150,7 @@ func TestMountErrors(t *testing.T) {
 		{"umount DIR", 5, `DIR is in no sinkfs mount, name the mountpoint or a path inside it`},
 		{"umount --timeout 0s DIR", 3, `--timeout 0s is not a time to wait, write for example 30s`},
 	} {
-		names := strings.NewReplacer("DIR", dir, "POINT", m.Point, "STATE", m.State, "TGT", m.Target, "LINK", link, "SPOOL", spoolInMount)
+		names := strings.NewReplacer("DIR", dir, "POINT", m.Point, "STATE", m.State, "TGT", m.Target, "LINK", link, "TARGETED", targeted, "SPOOL", spoolInMount)
 		r := sinkfstest.Run(t, strings.Fields(names.Replace(tt.args))...)
 		if r.Code != tt.code {
 			t.Errorf("%s: exit code %d, want %d", tt.args, r.Code, tt.code)
