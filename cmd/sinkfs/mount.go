@@ -63,7 +63,7 @@ data not yet published, which the next mount goes on with.`,
 	cmd.Flags().BoolVar(&f.supervise, "supervise", true, "keep a supervisor, so that writers survive a death or upgrade of the worker")
 	cmd.Flags().BoolVar(&f.probe, probeFlag, false, "only say whether it could be started like this")
 	_ = cmd.Flags().MarkHidden(probeFlag) // the flag exists
-	cmd.Flags().BoolVar(&f.protect, "protect-mountpoint", false, "refuse writes beneath the mount while it is not there, also in a directory that existed before")
+	cmd.Flags().BoolVar(&f.protect, "protect-mountpoint", false, "refuse writes beneath a mount that died until it is back, also in a directory that existed before; an unmount undoes it")
 	return cmd
 }
 

@@ -32,7 +32,7 @@ type Options struct {
 	Mountpoint string
 	Source     string // what mount(8) shows as the device: the target
 	Flags      Flags
-	Protect    bool  // also a mountpoint that was there before refuses writes while nothing is mounted
+	Protect    bool  // also a mountpoint that was there before refuses writes once the mount died, until it is back
 	Lock       *Lock // of the state directory
 	Log        *slog.Logger
 	Signals    <-chan os.Signal // SIGTERM and SIGINT drain, SIGHUP reopens logs, SIGUSR2 replaces
