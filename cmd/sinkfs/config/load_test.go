@@ -94,6 +94,7 @@ func TestErrorsSayWhereAndWhatToDo(t *testing.T) {
 			"enum", "mode: stream\n",
 			`sinkfs.yaml:1:7: mode: "stream" is not one of its values, write streaming or batch`,
 		},
+		{"torn", "sinks: [{path: /, torn: deadletter}]\n", `sinkfs.yaml:1:25: sinks[0].torn: "deadletter" is not one of its values, write publish`},
 		{
 			"file mode", "control: {mode: rw}\n",
 			`sinkfs.yaml:1:17: control.mode: "rw" is not a mode, write four octal digits, for example 0640`,
