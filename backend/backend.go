@@ -78,7 +78,7 @@ func ChecksumsDiffer(a, b string) bool {
 
 // Properties say what a store can do, as data.
 type Properties struct {
-	URL        string // as users write it, without secrets
+	URL        string // as users write it, escaped (Escape), without secrets
 	Identity   string // stays equal as long as it is the same place
 	CreateOnly bool   // the store itself refuses to overwrite; see Properties()
 	StageAbove int64  // bodies larger than this are staged before the commit

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/lifecycle/journal"
 	"github.com/sinkfs/sinkfs/lifecycle/spool"
 )
@@ -311,7 +312,9 @@ func (in *Instance) partStatusLocked(p *part) PartStatus {
 
 // URL is where readers find a key, without secrets.
 func (in *Instance) URL(key string) string {
-	return strings.TrimSuffix(in.store.Properties().URL, "/") + "/" + key
+	target := in.store.Properties().URL
+	scheme, _, _ := strings.Cut(target, "://")
+	return strings.TrimSuffix(target, "/") + "/" + backend.Escape(scheme, key)
 }
 
 // LastCheckpoint is the last one that ended; ok is false before the first.

@@ -165,7 +165,7 @@ func (s *Store) Properties() backend.Properties {
 		identity = backend.PathIdentity + s.path
 	}
 	return backend.Properties{
-		URL:        "file://" + s.path,
+		URL:        "file://" + backend.Escape("file", s.path),
 		Identity:   identity,
 		CreateOnly: true,
 		StageAbove: stageAbove,

@@ -103,7 +103,7 @@ func Open(_ context.Context, o Options) (*Store, error) {
 	}
 	s.lister = &objects.Lister{Prefix: s.prefix, Read: s.listPage, Hidden: backend.Probe}
 	s.props = backend.Properties{
-		URL: s.url(), Identity: s.url(), CreateOnly: true, StageAbove: o.StageAbove,
+		URL: strings.TrimSuffix("oss://"+o.Bucket+"/"+backend.Escape("oss", o.Prefix), "/"), Identity: s.url(), CreateOnly: true, StageAbove: o.StageAbove,
 		MaxKey: maxKey - len(s.prefix), Parallel: min(objects.DefaultParallel, o.Connections), Grows: true,
 	}
 	// Names of buckets are unique among all regions of Alibaba Cloud: which

@@ -101,7 +101,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s.lister = &objects.Lister{Prefix: s.prefix, Read: s.listPage, Hidden: backend.Probe}
 	s.props = backend.Properties{
-		URL: s.url(), Identity: s.url(), CreateOnly: true, StageAbove: o.StageAbove,
+		URL: strings.TrimSuffix("s3://"+o.Bucket+"/"+backend.Escape("s3", o.Prefix), "/"), Identity: s.url(), CreateOnly: true, StageAbove: o.StageAbove,
 		MaxKey: min(maxKey-len(s.prefix), maxKey-1), Parallel: min(objects.DefaultParallel, o.Connections), Grows: true,
 	}
 	if o.Endpoint != "" {

@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/sinkfs/sinkfs/cmd/sinkfs/config"
 	"github.com/sinkfs/sinkfs/internal/sinkfstest"
 )
 
@@ -312,5 +315,47 @@ func TestWaitFollowsARename(t *testing.T) {
 	m.Publish()
 	if err := cmd.Wait(); err == nil {
 		t.Error("it says that what has no end is finished")
+	}
+}
+
+// TestURLsAreEncoded wherever one is told: each is a target that means the same.
+func TestURLsAreEncoded(t *testing.T) {
+	m := sinkfstest.At(t, "")
+	m.Target = filepath.Join(m.Dir, "a b", "t,x=1%20")
+	if err := os.Mkdir(filepath.Dir(m.Target), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(m.Dir, "sinkfs.yaml")
+	if err := os.WriteFile(file, []byte("sinks: [{path: /, kind: file}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.Start("-c", file)
+	appendTo(t, m.Path("50% ä?.txt"), "one\n")
+	attribute := func() string {
+		value := make([]byte, 4096)
+		n, err := unix.Getxattr(m.Path("50% ä?.txt"), "user.sinkfs.url", value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(value[:n])
+	}
+	m.Publish()
+	target := "file://" + m.Dir + "/a%20b/t,x=1%2520"
+	part := target + "/50%25%20%C3%A4%3F.txt"
+	if got := attribute(); got != part {
+		t.Errorf("attribute %s, want %s", got, part)
+	}
+	var status struct{ Target struct{ URL string } }
+	var parts struct{ URL string }
+	for v, command := range map[any]string{&status: "status", &parts: "parts"} {
+		if err := json.Unmarshal([]byte(sinkfstest.Run(t, command, "--json", m.Point).Stdout), v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if status.Target.URL != target || parts.URL != part {
+		t.Errorf("status has %s, want %s; parts have %s, want %s", status.Target.URL, target, parts.URL, part)
+	}
+	if e, err := config.ParseTarget(parts.URL); err != nil || e.Path != filepath.Join(m.Target, "50% ä?.txt") {
+		t.Errorf("%s is read as %+v, %v", parts.URL, e, err)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"github.com/sinkfs/sinkfs/backend"
 )
 
 // Target is where finished files go, taken apart.
@@ -61,8 +63,7 @@ func (t Target) String() string {
 	if t.Scheme == "s3" || t.Scheme == "oss" {
 		// What ParseTarget would read otherwise the second time; all else stays
 		// as it was written.
-		p := strings.NewReplacer("%", "%25", "?", "%3F", "#", "%23", "@", "%40").Replace(t.Path)
-		return strings.TrimSuffix(t.Scheme+"://"+t.Host+"/"+p, "/")
+		return strings.TrimSuffix(t.Scheme+"://"+t.Host+"/"+backend.Escape(t.Scheme, t.Path), "/")
 	}
 	return (&url.URL{Scheme: t.Scheme, Host: t.Host, Path: t.Path}).String()
 }

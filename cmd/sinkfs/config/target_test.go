@@ -115,14 +115,16 @@ func TestSeparate(t *testing.T) {
 	}
 }
 
-// TestTargetIsDecodedOnce: what is written escaped is opened as what it means.
+// TestTargetIsDecodedOnce: what is written escaped is opened as what it means,
+// and told as it was written.
 func TestTargetIsDecodedOnce(t *testing.T) {
-	for _, c := range []struct{ target, url string }{
+	for _, c := range []struct{ target, place string }{
 		{"s3://logs/a%2541", "s3://logs/a%41"},
 		{"s3://logs/50%25/x", "s3://logs/50%/x"},
 		{"s3://logs/user%40host", "s3://logs/user@host"},
 		{"s3://logs/what%3Fx", "s3://logs/what?x"},
 		{"s3://logs/a%23b", "s3://logs/a#b"},
+		{"s3://logs/a%0Ab", "s3://logs/a\nb"},
 	} {
 		cfg, err := config.Load("", nil, config.Override{Key: "target", Value: c.target, Flag: "TARGET"})
 		if err != nil {
@@ -134,8 +136,8 @@ func TestTargetIsDecodedOnce(t *testing.T) {
 			t.Errorf("%s: config check says yes, open: %v", c.target, err)
 			continue
 		}
-		if got := s.Properties().URL; got != c.url {
-			t.Errorf("%s: opens %s, it means %s", c.target, got, c.url)
+		if p := s.Properties(); p.Identity != c.place || p.URL != c.target {
+			t.Errorf("%s: opens %s, it means %s, and says %s", c.target, p.Identity, c.place, p.URL)
 		}
 	}
 }
