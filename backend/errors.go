@@ -19,6 +19,8 @@ var (
 	ErrTransient = errors.New("temporary failure")
 	// ErrUnsupported: the place cannot do what sinkfs needs.
 	ErrUnsupported = errors.New("not supported")
+	// ErrNotEmpty: a directory that cannot be removed while something is in it.
+	ErrNotEmpty = errors.New("directory not empty")
 	// ErrKey: the store cannot hold an object of this name.
 	ErrKey = errors.New("not a possible name")
 )

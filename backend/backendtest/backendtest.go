@@ -69,6 +69,7 @@ func Run(t *testing.T, open func(t *testing.T) Target) {
 		{"NotExist", testNotExist},
 		{"Directories", testDirectories},
 		{"DirectoryInTheWay", testInTheWay},
+		{"RemoveDir", testRemoveDir},
 		{"List", testList},
 		{"ListStops", testListStops},
 		{"ListByteOrder", testListByteOrder},
@@ -235,7 +236,7 @@ func wantAbsent(t *testing.T, s backend.Store, k backend.Key) {
 
 var kinds = []error{
 	backend.ErrNotExist, backend.ErrExist, backend.ErrPermission, backend.ErrGone,
-	backend.ErrTransient, backend.ErrUnsupported, backend.ErrKey,
+	backend.ErrTransient, backend.ErrUnsupported, backend.ErrKey, backend.ErrNotEmpty,
 }
 
 // wantInfo compares all that a store must keep of our own objects.
