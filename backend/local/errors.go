@@ -35,7 +35,7 @@ func kindOf(u use, err error) error {
 	}
 	for _, kind := range []error{
 		backend.ErrNotExist, backend.ErrExist, backend.ErrPermission, backend.ErrGone,
-		backend.ErrTransient, backend.ErrUnsupported, backend.ErrKey,
+		backend.ErrTransient, backend.ErrUnsupported, backend.ErrKey, backend.ErrNotEmpty,
 	} {
 		if errors.Is(err, kind) {
 			return nil // classified closer to the cause
@@ -60,6 +60,8 @@ func kindOf(u use, err error) error {
 		return backend.ErrPermission
 	case unix.ENAMETOOLONG, unix.EILSEQ:
 		return backend.ErrKey
+	case unix.ENOTEMPTY:
+		return backend.ErrNotEmpty
 	case unix.EXDEV:
 		// Another file system was mounted over the directory: stage again.
 		return backend.ErrGone

@@ -70,16 +70,27 @@ func (s *Store) names(dir backend.Key) (*os.File, []string, error) {
 
 // Delete removes a file durably; directories stay, even when empty.
 func (s *Store) Delete(ctx context.Context, k backend.Key) error {
+	return s.remove(ctx, "delete", k, 0, mustBeFile)
+}
+
+// RemoveDir leaves it to the kernel to find the directory empty.
+func (s *Store) RemoveDir(ctx context.Context, dir backend.Key) error {
+	return s.remove(ctx, "remove directory", dir, unix.AT_REMOVEDIR, mustBeDir)
+}
+
+func (s *Store) remove(ctx context.Context, what string, k backend.Key, flags int, check func(*unix.Stat_t) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if err := checkKey(k); err != nil {
 		return err
 	}
-	return classify(reading, "delete", k, s.remove(k))
+	return classify(reading, what, k, s.unlink(k, flags, check))
 }
 
-func (s *Store) remove(k backend.Key) error {
+// unlink looks first: a file system that cannot be written says so of what is
+// not there, too.
+func (s *Store) unlink(k backend.Key, flags int, check func(*unix.Stat_t) error) error {
 	root, err := s.root()
 	if err != nil {
 		return err
@@ -95,10 +106,10 @@ func (s *Store) remove(k backend.Key) error {
 	if err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
-	if err := mustBeFile(&st); err != nil {
+	if err := check(&st); err != nil {
 		return err
 	}
-	if err := unix.Unlinkat(int(dir.Fd()), name, 0); err != nil {
+	if err := unix.Unlinkat(int(dir.Fd()), name, flags); err != nil {
 		return err
 	}
 	_, err = s.dirs.sync(dir)

@@ -36,6 +36,7 @@ type Store struct {
 var (
 	_ backend.Store      = (*Store)(nil)
 	_ backend.FileOpener = (*Store)(nil)
+	_ backend.DirRemover = (*Store)(nil)
 )
 
 // Open returns the store in the directory at path. A missing last component

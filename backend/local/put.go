@@ -71,7 +71,16 @@ func (s *Store) nameless(k backend.Key) (*os.File, error) {
 		return nil, err
 	}
 	defer dir.Close()
-	return openBeneath(dir, ".", unix.O_TMPFILE|unix.O_RDWR, 0o600)
+	f, err := openBeneath(dir, ".", unix.O_TMPFILE|unix.O_RDWR, 0o600)
+	if err != nil && removed(dir) { // ext4 says EPERM then, which is no permission to wait for
+		return nil, fmt.Errorf("its directory was removed meanwhile: %w: %w", backend.ErrTransient, err)
+	}
+	return f, err
+}
+
+func removed(dir *os.File) bool {
+	var st unix.Stat_t
+	return unix.Fstat(int(dir.Fd()), &st) == nil && st.Nlink == 0
 }
 
 // fill writes the body and all that is known of it, and makes both durable.

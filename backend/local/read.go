@@ -131,6 +131,13 @@ func mustBeFile(st *unix.Stat_t) error {
 	return fmt.Errorf("it is a link, fifo, socket or device: %w", backend.ErrPermission)
 }
 
+func mustBeDir(st *unix.Stat_t) error {
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return fmt.Errorf("it is no directory: %w", backend.ErrNotExist)
+	}
+	return nil
+}
+
 // Open reads a range of a file; one that begins past the end is empty.
 func (s *Store) Open(ctx context.Context, k backend.Key, off, n int64) (io.ReadCloser, error) {
 	f, err := s.OpenFile(ctx, k)
