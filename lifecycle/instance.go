@@ -109,7 +109,8 @@ type Instance struct {
 	follower *follower
 	grower   backend.Grower // nil: the store takes nothing that grows
 	growing  *growQueue
-	strayed  notifier // a growth was given up
+	dirs     backend.DirRemover // nil: the store has no directories of its own
+	strayed  notifier           // a growth was given up
 	target   health
 	released notifier // some handle was released
 	kept     budget

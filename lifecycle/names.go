@@ -284,36 +284,6 @@ func (in *Instance) MkdirAll(p string) (Attr, error) {
 	return in.attrOf(n)
 }
 
-// Rmdir is ENOTEMPTY while the spool or the store has anything in it.
-func (in *Instance) Rmdir(ctx context.Context, dir uint64, name string) error {
-	d, err := in.dirNode(dir)
-	if err != nil {
-		return err
-	}
-	n := in.tree.Lookup(d, name)
-	p := path.Join(d.Path(), name)
-	if in.storedBelow(ctx, p) {
-		return fmt.Errorf("%q: %w", p, syscall.ENOTEMPTY)
-	}
-	switch {
-	case n == nil:
-		return fmt.Errorf("%q: %w", p, syscall.ENOENT)
-	case n.Kind() != spool.Dir:
-		return fmt.Errorf("%q: %w", p, syscall.ENOTDIR)
-	}
-	in.names.Lock()
-	defer in.names.Unlock()
-	return in.tree.Rmdir(n)
-}
-
-// storedBelow says whether the store has anything in a directory. One that it
-// cannot list now counts as empty: commits make their directories themselves.
-func (in *Instance) storedBelow(ctx context.Context, p string) bool {
-	found := errors.New("found")
-	err := in.cat.List(ctx, backend.Key(p), "", func(string, backend.Info) error { return found })
-	return errors.Is(err, found)
-}
-
 // SetAttr changes what is not nil.
 type SetAttr struct {
 	Mode, UID, GID *uint32

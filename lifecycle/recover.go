@@ -43,6 +43,7 @@ func Open(ctx context.Context, c Config) (*Instance, error) {
 	if g, ok := c.Store.(backend.Grower); ok && c.Store.Properties().Grows {
 		in.grower = g
 	}
+	in.dirs, _ = c.Store.(backend.DirRemover)
 	in.addSinks(c.Sinks)
 	if err := os.MkdirAll(filepath.Join(c.StateDir, "manifests"), 0o700); err != nil {
 		return nil, fmt.Errorf("state directory %s: %w: %w", c.StateDir, ErrState, err)

@@ -91,12 +91,19 @@ func (in *Instance) Rename(ctx context.Context, fromDir uint64, from string, toD
 		return err
 	}
 	oldPath, newPath := path.Join(fd.Path(), from), path.Join(td.Path(), to)
-	if err := in.mayRename(ctx, in.tree.Lookup(fd, from), oldPath, to, newPath); err != nil {
+	n := in.tree.Lookup(fd, from)
+	if err := in.mayRename(ctx, n, oldPath, to, newPath); err != nil {
 		return err
+	}
+	if n.Kind() == spool.Dir {
+		if err := in.vacate(ctx, n, in.tree.Lookup(td, to), td, to); err != nil {
+			return err
+		}
 	}
 	in.names.Lock()
 	defer in.names.Unlock()
-	n, old := in.tree.Lookup(fd, from), in.tree.Lookup(td, to)
+	n = in.tree.Lookup(fd, from)
+	old := in.tree.Lookup(td, to)
 	switch {
 	case n == nil:
 		return fmt.Errorf("%q: %w", oldPath, syscall.ENOENT)
@@ -132,7 +139,7 @@ func (in *Instance) mayRename(ctx context.Context, n *spool.Node, oldPath, to, n
 	if info, ok := in.stored(ctx, newPath); ok && (n.Kind() != spool.Dir || !info.Dir) {
 		return fmt.Errorf("%q: %w", newPath, ErrExist)
 	}
-	if n.Kind() == spool.Dir && (in.storedBelow(ctx, oldPath) || in.storedBelow(ctx, newPath)) {
+	if n.Kind() == spool.Dir && in.storedBelow(ctx, newPath) {
 		return fmt.Errorf("%q: %w", oldPath, ErrHoldsFinished)
 	}
 	return nil
@@ -192,21 +199,10 @@ func (in *Instance) renameFile(n, old, toDir *spool.Node, to string) error {
 }
 
 func (in *Instance) renameDir(n, old, toDir *spool.Node, to string) error {
-	if old != nil && old.Kind() != spool.Dir {
-		return fmt.Errorf("%q: %w", old.Path(), syscall.ENOTDIR)
-	}
-	for d := toDir; d != nil; d = d.Dir() {
-		if d == n {
-			return fmt.Errorf("%q into itself: %w", n.Path(), syscall.EINVAL)
-		}
+	if err := in.mayMoveDir(n, old, toDir, to); err != nil {
+		return err
 	}
 	below := in.sourcesBelow(n.Path())
-	for _, s := range below {
-		p := path.Join(toDir.Path(), to, strings.TrimPrefix(s.node.Path(), n.Path()))
-		if err := in.checkKey(s.sink, p); err != nil {
-			return err
-		}
-	}
 	defer func() {
 		for _, s := range below {
 			s.mu.Lock()
@@ -231,7 +227,7 @@ func (in *Instance) stayInRenamedDir(s *source) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.ended, s.node.Kind() == spool.File && s.part != nil:
+	case s.keyDecided():
 		return fmt.Errorf("%q: %w", s.node.Path(), ErrHoldsFinished)
 	case s.node.Kind() == spool.File:
 		s.moving = true
