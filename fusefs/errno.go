@@ -56,6 +56,7 @@ var kindToErrno = []struct {
 
 	{backend.ErrNotExist, syscall.ENOENT},
 	{backend.ErrExist, syscall.EEXIST},
+	{backend.ErrNotEmpty, syscall.ENOTEMPTY},
 	{backend.ErrPermission, syscall.EACCES},
 	{backend.ErrGone, syscall.ESTALE},
 	{backend.ErrTransient, syscall.EIO},

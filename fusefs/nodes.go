@@ -1,6 +1,7 @@
 package fusefs
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ type storeNode struct {
 	ref    uint32 // of directories: the next worker must know their key too
 	look   uint32 // of files: slot + 1 of the latest lookup, if it has not been used anew
 	ino    uint64 // of directories: the spool directory that it got since
+	dead   bool   // a directory that was removed; the kernel may still have it open
 }
 
 // lookupsDoubt is how long a node stays after its last FORGET where the count
@@ -60,7 +62,7 @@ func (t *nodeTable) seen(key string, info backend.Info) (id uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.byID[id]
-	for n != nil && n.ino != 0 { // its spool directory was renamed, the kernel knows that by this id
+	for n != nil && (n.ino != 0 || n.dead) { // the kernel knows one by this id that was renamed or removed
 		id = storeID(id + 1)
 		n = t.byID[id]
 	}
@@ -102,7 +104,7 @@ func (t *nodeTable) get(id uint64) (n storeNode, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := t.byID[id]
-	if p == nil {
+	if p == nil || p.dead {
 		return storeNode{}, false
 	}
 	return *p, true
@@ -157,9 +159,40 @@ func (t *nodeTable) gone(ino uint64) {
 	delete(t.byIno, ino)
 	n := t.byID[id]
 	n.ino = 0
-	if n.ref != 0 {
-		t.mem.keys[n.ref-1].ino.Store(0)
+	t.bury(n)
+}
+
+// goneStored says that the directories which only the store had at a key and
+// below it are no more, or not under the names that the kernel knows.
+func (t *nodeTable) goneStored(key string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, n := range t.byID {
+		if n.dir && n.ino == 0 && (n.key == key || strings.HasPrefix(n.key, key+"/")) {
+			t.bury(n)
+		}
 	}
+}
+
+// bury keeps the id of a directory from being another's while the kernel may
+// use it.
+func (t *nodeTable) bury(n *storeNode) {
+	n.dead = true
+	t.drop(n.ref)
+	n.ref = 0
+}
+
+// find is the id by which the kernel knows a directory that only the store has.
+func (t *nodeTable) find(key string) (id uint64, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	id = storeID(catalog.Ino(backend.Key(key)))
+	n := t.byID[id]
+	for n != nil && (n.ino != 0 || n.dead) {
+		id = storeID(id + 1)
+		n = t.byID[id]
+	}
+	return id, n != nil
 }
 
 // forget takes lookups back.

@@ -1,7 +1,6 @@
 package fusefs
 
 import (
-	"fmt"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -16,7 +15,7 @@ func (f *FS) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Statu
 	return f.status(err)
 }
 
-// Rmdir removes an empty directory of the spool.
+// Rmdir removes an empty directory, of the spool, the store, or both.
 func (f *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
 	return f.status(f.remove(h, name, opRmdir, f.rmdir))
 }
@@ -74,8 +73,17 @@ func (f *FS) rmdir(d directory, name string) error {
 	case !info.Dir:
 		return syscall.ENOTDIR
 	}
-	// It is there because finished files are.
-	return fmt.Errorf("%q: %w", d.key(name), syscall.ENOTEMPTY)
+	return f.rmdirStored(d.key(name))
+}
+
+func (f *FS) rmdirStored(key string) error {
+	ctx, cancel := f.brief()
+	defer cancel()
+	if err := f.in.RmdirStored(ctx, key); err != nil {
+		return err
+	}
+	f.nodes.goneStored(key)
+	return nil
 }
 
 func (f *FS) rmdirSpool(d directory, name string, ino uint64) error {

@@ -30,7 +30,7 @@ func (f *FS) rename(in *fuse.RenameIn, from, to string, noReplace bool) error {
 	if err != nil {
 		return err
 	}
-	moved, err := f.renamed(source, from)
+	moved, err := f.renamed(&source, from)
 	begunIno, begun := f.mem.begun(in.Unique, opRename)
 	if err != nil && !(begun && absent(err)) {
 		return err
@@ -46,7 +46,7 @@ func (f *FS) rename(in *fuse.RenameIn, from, to string, noReplace bool) error {
 		}
 		return err
 	}
-	f.mem.begin(in.Unique, opRename, moved)
+	f.mem.begin(in.Unique, opRename, moved.Ino)
 	ctx, cancel := f.brief()
 	defer cancel()
 	replaced, lerr := f.in.Lookup(target.ino, to)
@@ -56,24 +56,48 @@ func (f *FS) rename(in *fuse.RenameIn, from, to string, noReplace bool) error {
 	if lerr == nil && replaced.Kind == spool.Dir {
 		f.nodes.gone(replaced.Ino) // its number comes back
 	}
+	if moved.Kind == spool.Dir {
+		f.nodes.goneStored(source.key(from))
+	}
 	return nil
 }
 
-// renamed is the spool inode of the name that is to move. One that only the
-// store has is finished, or holds what is.
-func (f *FS) renamed(d directory, name string) (uint64, error) {
+// renamed is what is to move, in the spool. A file that only the store has is
+// finished.
+func (f *FS) renamed(d *directory, name string) (lifecycle.Attr, error) {
 	if d.ino != 0 {
 		a, err := f.in.Lookup(d.ino, name)
 		if err == nil || !absent(err) {
-			return a.Ino, err
+			return a, err
 		}
 	}
 	info, err := f.stat(d.key(name))
 	switch {
 	case err != nil:
-		return 0, err
+		return lifecycle.Attr{}, err
 	case info.Dir:
-		return 0, lifecycle.ErrHoldsFinished
+		return f.renamedStored(d, name)
 	}
-	return 0, lifecycle.ErrFinished
+	return lifecycle.Attr{}, lifecycle.ErrFinished
+}
+
+// renamedStored gives a directory that only the store has a place in the spool,
+// where it can move, unless it holds what is finished.
+func (f *FS) renamedStored(d *directory, name string) (lifecycle.Attr, error) {
+	ctx, cancel := f.brief()
+	defer cancel()
+	if !f.in.StoredEmpty(ctx, d.key(name)) {
+		return lifecycle.Attr{}, lifecycle.ErrHoldsFinished
+	}
+	if err := f.settle(d); err != nil {
+		return lifecycle.Attr{}, err
+	}
+	at := directory{path: d.key(name)}
+	if id, ok := f.nodes.find(at.path); ok {
+		at.id = id
+	}
+	if err := f.settle(&at); err != nil {
+		return lifecycle.Attr{}, err
+	}
+	return f.in.Attr(at.ino)
 }
