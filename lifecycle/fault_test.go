@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,29 +15,23 @@ import (
 	"github.com/sinkfs/sinkfs/internal/fault"
 )
 
-// inject runs the rest of the test in a process of its own, with that fault.
-func inject(t *testing.T, what string) (inside bool) {
+// arm has a fault happen from here on: its hits count from now.
+func arm(t *testing.T, what string) {
 	t.Helper()
-	if os.Getenv(fault.Env) != "" {
-		return true
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), fault.Env+"="+what)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v:\n%s", err, out)
-	}
-	return false
+	fault.Arm(what)
+	t.Cleanup(func() { fault.Arm("") })
 }
 
 // truncatedInACheckpoint is a stream of one whole record and a torn one, which
-// is truncated while the fault delays a checkpoint.
-func truncatedInACheckpoint(t *testing.T, c *Config) (in *Instance, ino uint64, ended <-chan error) {
+// is truncated while a fault delays a checkpoint.
+func truncatedInACheckpoint(t *testing.T, c *Config, delay string) (in *Instance, ino uint64, ended <-chan error) {
 	t.Helper()
 	c.Sinks = []Sink{streamSink()}
 	in = killable(t, c)
 	ino = create(t, in, "a.log")
 	openFor(t, in, ino, Use{Write: true})
 	appendOnce(t, in, ino, "one\ntwo")
+	arm(t, delay)
 	done := make(chan error, 1)
 	go func() {
 		_, err := in.checkpoint(t.Context(), Now)
@@ -57,12 +50,9 @@ func truncatedInACheckpoint(t *testing.T, c *Config) (in *Instance, ino uint64, 
 // TestFaultTruncateBeforeFinished: a mark that is journaled behind "finished"
 // does not take that back.
 func TestFaultTruncateBeforeFinished(t *testing.T) {
-	if !inject(t, "journal.commit=delay:300ms@4") {
-		return
-	}
 	store := putStore()
 	c := Config{Store: store}
-	in, _, ended := truncatedInACheckpoint(t, &c)
+	in, _, ended := truncatedInACheckpoint(t, &c, "journal.commit=delay:300ms@3")
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
@@ -78,12 +68,9 @@ func TestFaultTruncateBeforeFinished(t *testing.T) {
 // TestFaultTruncateWhileFinishing: "finished" that is journaled behind a mark
 // does not take that back.
 func TestFaultTruncateWhileFinishing(t *testing.T) {
-	if !inject(t, "finish.mark=delay:300ms") {
-		return
-	}
 	store := putStore()
 	c := Config{Store: store}
-	in, ino, ended := truncatedInACheckpoint(t, &c)
+	in, ino, ended := truncatedInACheckpoint(t, &c, "finish.mark=delay:300ms")
 	appendOnce(t, in, ino, "three\n")
 	if err := <-ended; err != nil {
 		t.Fatal(err)
@@ -97,9 +84,6 @@ func TestFaultTruncateWhileFinishing(t *testing.T) {
 // TestFaultSealCutShort: of a seal of many parts the journal may have any
 // beginning after a kill.
 func TestFaultSealCutShort(t *testing.T) {
-	if !inject(t, "journal.commit=error@2") {
-		return
-	}
 	store := putStore()
 	s := streamSink()
 	s.Coalesce = false
@@ -109,6 +93,7 @@ func TestFaultSealCutShort(t *testing.T) {
 	for i := range sources {
 		appendOnce(t, in, create(t, in, fmt.Sprintf("%04d.log", i)), fmt.Sprintf("line %04d\n", i))
 	}
+	arm(t, "journal.commit=error")
 	if _, err := in.checkpoint(t.Context(), Now); err == nil {
 		t.Fatal("the checkpoint was not cut short")
 	}
@@ -124,9 +109,7 @@ func TestFaultSealCutShort(t *testing.T) {
 // TestFaultFinishFailsOnce: what ends late for want of room in the journal has
 // its manifest too.
 func TestFaultFinishFailsOnce(t *testing.T) {
-	if !inject(t, "finish.parts=error") {
-		return
-	}
+	arm(t, "finish.parts=error")
 	store := putStore()
 	c := Config{Store: store, Sinks: []Sink{streamSink()}, Target: "mem"}
 	in := killable(t, &c)
@@ -168,9 +151,6 @@ func takeOne(t *testing.T, store *mem.Store) {
 // TestFaultFinishCutShort: of what a checkpoint finished the journal may have
 // any beginning after a kill, and after another.
 func TestFaultFinishCutShort(t *testing.T) {
-	if !inject(t, "journal.commit=error@4") {
-		return
-	}
 	store := putStore()
 	c := Config{Store: store, Sinks: []Sink{streamSink()}}
 	in := killable(t, &c)
@@ -178,6 +158,7 @@ func TestFaultFinishCutShort(t *testing.T) {
 	for i := range sources {
 		appendOnce(t, in, create(t, in, fmt.Sprintf("%04d.log", i)), fmt.Sprintf("line %04d\n", i))
 	}
+	arm(t, "journal.commit=error@3")
 	if c, err := in.checkpoint(t.Context(), Now); err == nil {
 		t.Fatalf("cut at another place: %v %v", c.State, err)
 	}
@@ -200,9 +181,7 @@ func TestFaultFinishCutShort(t *testing.T) {
 // TestFaultLateCountedOnce: a part that ends late is counted once, however often
 // that had to be written.
 func TestFaultLateCountedOnce(t *testing.T) {
-	if !inject(t, "finish.parts=error@2") {
-		return
-	}
+	arm(t, "finish.parts=error@2")
 	down := true
 	store := refuses("a", &down)
 	in := openInstance(t, Config{Store: store, Sinks: []Sink{fileSink()}, CommitTimeout: 20 * time.Millisecond})

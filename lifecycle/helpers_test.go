@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -136,4 +137,17 @@ func published(store *mem.Store) string {
 		bodies = append(bodies, string(objects[k]))
 	}
 	return strings.Join(bodies, "|")
+}
+
+// setDefaultFlag is for a flag that the command line does not set.
+func setDefaultFlag(t *testing.T, name, value string) {
+	t.Helper()
+	f := flag.Lookup(name)
+	if f.Value.String() != f.DefValue {
+		return
+	}
+	if err := flag.Set(name, value); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = flag.Set(name, f.DefValue) }) // it was that
 }

@@ -54,6 +54,8 @@ type Config struct {
 	DirMode           uint32 // of implied directories, default 0755
 	Log               *slog.Logger
 	Observer          Observer
+
+	entries int // of a journal transaction; tests only
 }
 
 func (c *Config) setDefaults() {

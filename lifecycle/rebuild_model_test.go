@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -43,12 +42,7 @@ func TestRebuiltJournalPublishesOnce(t *testing.T) {
 
 func loseJournals(t *testing.T, equip func(*loser)) {
 	t.Helper()
-	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue { // each restart syncs a lot
-		if err := flag.Set(f.Name, "30"); err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = flag.Set(f.Name, f.DefValue) }() // it was that
-	}
+	setDefaultFlag(t, "rapid.checks", "30") // each restart syncs a lot
 	rapid.Check(t, func(rt *rapid.T) {
 		w := &loser{world: emptyWorld(t, rt), taken: map[string]string{}, names: map[string]bool{}}
 		w.retain = 1

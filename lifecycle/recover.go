@@ -54,7 +54,7 @@ func Open(ctx context.Context, c Config) (*Instance, error) {
 	}
 	in.reserve, in.evidence = newReserve(c.StateDir, c.Log), newEvidence(c.StateDir, c.Log)
 	err = in.reserve.spend(func() (err error) {
-		in.journal, err = journal.Open(journal.Options{Dir: filepath.Join(c.StateDir, "journal"), Log: c.Log})
+		in.journal, err = journal.Open(journal.Options{Dir: filepath.Join(c.StateDir, "journal"), Log: c.Log, Entries: c.entries})
 		return err
 	})
 	if err != nil {

@@ -4,7 +4,8 @@
 package fault
 
 // Env selects one fault: SINKFS_FAULT=point=action@n, where action is kill,
-// error or delay:DURATION and n (default 1) counts the hits of this process.
+// error or delay:DURATION and n (default 1) counts the hits of this process;
+// n-m is each hit from n to m.
 const Env = "SINKFS_FAULT"
 
 // OnceEnv names a file that the fault leaves behind, if it is set: it tells
@@ -32,6 +33,7 @@ const (
 	PrepareParts    Point = "prepare.parts"   // parts say committing, the mark is missing
 	PrepareMark     Point = "prepare.mark"    // mark written, anchor not
 	PrepareAnchor   Point = "prepare.anchor"  // past the point of no return
+	JournalRoom     Point = "journal.room"    // an error here is a disk that is too full for a journal transaction
 	JournalWrite    Point = "journal.write"   // before a journal transaction
 	JournalCommit   Point = "journal.commit"  // after a journal transaction
 	StoreBegun      Point = "store.begun"     // upload begun at an object store, nobody knows its id
@@ -52,7 +54,9 @@ func GrowPoints() []Point {
 	return []Point{GrowClaimed, GrowBegun, GrowSent, GrowEnded, GrowAbort}
 }
 
-// Points lists every other point, for the test that walks them.
+// Points lists every other point, for the test that walks them, but for
+// JournalRoom: a kill there is one at JournalWrite, and what a full disk does
+// is for the tests of the lifecycle.
 func Points() []Point {
 	return []Point{
 		SpoolCreate, SpoolBase, WriteApplied, Barrier, SealSynced, SealJournaled, StageDone,

@@ -3,6 +3,7 @@
 package fault
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -12,45 +13,71 @@ import (
 	"time"
 )
 
+// ErrInjected is what a point answers when its error is due.
+var ErrInjected = errors.New("injected")
+
 type plan struct {
-	point  Point
-	action string
-	at     int
+	point      Point
+	action     string
+	first, end int // hits at which it acts, from first up to end
+	hits       int
 }
 
 var (
-	armed = sync.OnceValue(parse)
 	mu    sync.Mutex
-	hits  = map[Point]int{}
+	armed = parse(os.Getenv(Env))
 )
 
-func parse() plan {
-	point, rest, ok := strings.Cut(os.Getenv(Env), "=")
+// Arm replaces the fault that the environment named, for a test that goes on
+// after it: hits count from now on. "" is no fault.
+func Arm(what string) {
+	mu.Lock()
+	defer mu.Unlock()
+	armed = parse(what)
+}
+
+func parse(what string) plan {
+	point, rest, ok := strings.Cut(what, "=")
 	if !ok {
 		return plan{}
 	}
-	action, count, _ := strings.Cut(rest, "@")
-	at, err := strconv.Atoi(count)
-	if err != nil {
-		at = 1
+	action, hits, counted := strings.Cut(rest, "@")
+	if !counted {
+		hits = "1"
 	}
-	return plan{point: Point(point), action: action, at: at}
+	first, last, many := strings.Cut(hits, "-")
+	if !many {
+		last = first
+	}
+	from, err := strconv.Atoi(first)
+	to, lerr := strconv.Atoi(last)
+	if err := errors.Join(err, lerr); err != nil {
+		refuse(err.Error())
+	}
+	return plan{point: Point(point), action: action, first: from, end: to + 1}
+}
+
+// due counts a hit of p and says what to do about it, "" for nothing.
+func due(p Point) string {
+	mu.Lock()
+	defer mu.Unlock()
+	if armed.point != p {
+		return ""
+	}
+	armed.hits++
+	if armed.hits < armed.first || armed.hits >= armed.end {
+		return ""
+	}
+	return armed.action
 }
 
 // Hit acts when the armed fault names p and its turn has come.
 func Hit(p Point) error {
-	pl := armed()
-	if pl.point != p {
+	action := due(p)
+	if action == "" || !first() {
 		return nil
 	}
-	mu.Lock()
-	hits[p]++
-	now := hits[p] == pl.at
-	mu.Unlock()
-	if !now || !first() {
-		return nil
-	}
-	switch action, arg, _ := strings.Cut(pl.action, ":"); action {
+	switch action, arg, _ := strings.Cut(action, ":"); action {
 	case "kill":
 		die()
 	case "delay":
@@ -60,7 +87,7 @@ func Hit(p Point) error {
 		}
 		time.Sleep(d)
 	case "error":
-		return fmt.Errorf("injected at %s", p)
+		return fmt.Errorf("%w at %s", ErrInjected, p)
 	default:
 		refuse("no action " + action)
 	}

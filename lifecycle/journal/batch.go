@@ -25,6 +25,7 @@ type batch struct {
 	digest  hash.Hash
 	bytes   int
 	entries int
+	limit   int // of entries
 	pruned  uint64
 	waiting []*request // whose last record is in here
 }
@@ -34,7 +35,7 @@ func (b *batch) fits(steps []step) bool {
 	for _, s := range steps {
 		bytes, entries = bytes+s.size(), entries+1
 	}
-	return bytes <= maxTxnBytes && entries <= maxTxnEntries || b.entries == 0 && len(steps) == 1
+	return bytes <= maxTxnBytes && entries <= b.limit || b.entries == 0 && len(steps) == 1
 }
 
 // apply puts s into the transaction, and takes out what it replaces.

@@ -19,6 +19,7 @@ type Options struct {
 	Dir     string       // owned by the journal, made when missing
 	Log     *slog.Logger // nil: slog.Default
 	MinFree int64        // bytes that a write leaves free on the disk; 0: a safe default
+	Entries int          // of a transaction, at most; 0: what Badger takes. Tests cut calls in pieces with it.
 }
 
 // Badger is killed by SIGBUS when the disk is full: it fills sparse mapped
@@ -84,6 +85,9 @@ func (o Options) withDefaults() Options {
 	if o.MinFree == 0 {
 		o.MinFree = openFree + defaultReserve
 	}
+	if o.Entries == 0 {
+		o.Entries = maxTxnEntries
+	}
 	return o
 }
 
@@ -109,7 +113,7 @@ func (j *Journal) open(o Options) error {
 		return errors.Join(err, s.remember(o.Dir, err), j.closeStore())
 	}
 	j.writer = &writer{
-		dir: o.Dir, db: j.db, ended: make(chan struct{}), head: st.head, anchored: st.head.seq, pruned: st.pruned, nextSet: st.head.nextSet,
+		dir: o.Dir, db: j.db, entries: o.Entries, ended: make(chan struct{}), head: st.head, anchored: st.head.seq, pruned: st.pruned, nextSet: st.head.nextSet,
 		room: func() error { return checkFree(o.Dir, o.MinFree+j.tableBytes()) },
 	}
 	if err := j.settle(db, st); err != nil {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/sys/unix"
 
 	"github.com/sinkfs/sinkfs/internal/fault"
 )
@@ -41,6 +42,7 @@ func (r *request) answer(err error) {
 type writer struct {
 	dir      string
 	db       *badger.DB
+	entries  int          // of a transaction, at most
 	room     func() error // an error when the disk is too full to go on
 	head     head
 	anchored uint64        // transaction of the anchor
@@ -130,6 +132,9 @@ func (w *writer) fail(err error) error {
 // commit makes b durable, then answers those who wait for it.
 func (w *writer) commit(b *batch) error {
 	if b.entries > 0 {
+		if err := fault.Hit(fault.JournalRoom); err != nil {
+			return fmt.Errorf("%w: %w: %w", ErrFull, unix.ENOSPC, err)
+		}
 		if err := w.room(); err != nil {
 			return err // nothing touched: not sticky
 		}
@@ -202,7 +207,7 @@ func (w *writer) moveAnchor() error {
 }
 
 func (w *writer) begin() *batch {
-	b := &batch{txn: w.db.NewTransaction(true), head: w.head, digest: sha256.New()}
+	b := &batch{txn: w.db.NewTransaction(true), limit: w.entries, head: w.head, digest: sha256.New()}
 	b.head.version = formatVersion
 	b.head.seq++
 	return b
