@@ -148,8 +148,9 @@ func (s *supervisor) onEnd(ctx context.Context, c *child, how string) {
 	case s.leaving != nil:
 		s.finish(s.leaving.code, s.leaving.err, s.draining != nil)
 	case room && said != kindFail:
-		s.becomeNew(ctx)
-		s.start()
+		if s.becomeNew(ctx); s.result == nil {
+			s.start()
+		}
 	case said == kindDone:
 		var err error
 		if c.last.Text != "" {

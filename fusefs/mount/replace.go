@@ -130,7 +130,13 @@ func (s *supervisor) becomeNew(ctx context.Context) {
 	for _, c := range s.control.pause(s.requests) {
 		s.onRequest(ctx, c)
 	}
+	for len(s.o.Signals) > 0 { // the next program would never hear of them
+		s.onSignal(ctx, <-s.o.Signals)
+	}
 	s.retiring = false
+	if s.result != nil {
+		return // asked to end before the mount was made
+	}
 	defer s.control.start(s.requests) // when it goes on as it was
 	if s.remount || s.draining != nil {
 		return

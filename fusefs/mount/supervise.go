@@ -151,6 +151,7 @@ func (s *supervisor) step(ctx context.Context) {
 // start starts the next worker; a worker that cannot be started is one that
 // died young.
 func (s *supervisor) start() {
+	s.again.Stop() // it is now
 	if s.remount {
 		s.remount = false
 		s.dropConnection()
