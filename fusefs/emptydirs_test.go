@@ -209,3 +209,28 @@ func TestStoreDirectoryThatComesBack(t *testing.T) {
 		wantErrno(t, "mkdir in the old one", err, syscall.ESTALE)
 	}
 }
+
+// Who stands in a directory that was removed keeps nobody out of the one made
+// anew under its name, by the next worker either.
+func TestDirectoryMadeAnewAfterATakeOver(t *testing.T) {
+	for name, handOver := range map[string]bool{"same worker": false, "next worker": true} {
+		t.Run(name, func(t *testing.T) {
+			m := mount(t, daemonConfig{})
+			must(t, os.Mkdir(m.path("d"), 0o755))
+			b := m.bucket("d")
+			inside, err := os.Open(m.path("d/" + b))
+			must(t, err)
+			defer inside.Close()
+			must(t, syscall.Rmdir(m.path("d/"+b)))
+			if handOver {
+				m.replace()
+			}
+			must(t, os.Mkdir(filepath.Join(m.target, "d", b), 0o755)) // of somebody else
+			eventually(t, "the directory is there again", func() bool {
+				_, err := os.Lstat(m.path("d/" + b))
+				return err == nil
+			})
+			must(t, os.WriteFile(m.path("d/"+b+"/x"), []byte("1\n"), 0o644))
+		})
+	}
+}

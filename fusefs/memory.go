@@ -87,9 +87,12 @@ type keySlot struct {
 	node atomic.Uint64 // 0: free
 	ino  atomic.Uint64 // spool directory that a store-only directory got since
 	len  uint32
-	dir  uint32
+	dir  uint32 // 0: a file
 	key  [maxKey]byte
 }
+
+// keyDead is the dir of a directory that was removed; 1 is that of the others.
+const keyDead = 2
 
 type memory struct {
 	header  *header

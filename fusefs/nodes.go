@@ -137,7 +137,7 @@ func (t *nodeTable) became(id, ino uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.byID[id]
-	if n == nil || n.ino == ino {
+	if n == nil || n.dead || n.ino == ino {
 		return
 	}
 	delete(t.byIno, n.ino)
@@ -178,21 +178,22 @@ func (t *nodeTable) goneStored(key string) {
 // use it.
 func (t *nodeTable) bury(n *storeNode) {
 	n.dead = true
-	t.drop(n.ref)
-	n.ref = 0
+	if n.ref != 0 { // the next worker keeps it from that, too
+		t.mem.keys[n.ref-1].dir = keyDead
+		t.mem.keys[n.ref-1].ino.Store(0)
+	}
 }
 
 // find is the id by which the kernel knows a directory that only the store has.
 func (t *nodeTable) find(key string) (id uint64, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	id = storeID(catalog.Ino(backend.Key(key)))
-	n := t.byID[id]
-	for n != nil && (n.ino != 0 || n.dead) {
-		id = storeID(id + 1)
-		n = t.byID[id]
+	for id, n := range t.byID { // one that was in the way once may be forgotten since
+		if n.dir && n.key == key && n.ino == 0 && !n.dead {
+			return id, true
+		}
 	}
-	return id, n != nil
+	return 0, false
 }
 
 // forget takes lookups back.
@@ -285,7 +286,7 @@ func (t *nodeTable) adopt(held map[uint32]bool) {
 		id := s.node.Load()
 		switch {
 		case id != 0 && s.dir != 0:
-			n := &storeNode{key: s.text(), dir: true, pinned: true, ref: ref, ino: s.ino.Load()}
+			n := &storeNode{key: s.text(), dir: true, pinned: true, ref: ref, ino: s.ino.Load(), dead: s.dir == keyDead}
 			t.byID[id] = n
 			if n.ino != 0 {
 				t.byIno[n.ino] = id
