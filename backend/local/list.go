@@ -109,9 +109,14 @@ func (s *Store) unlink(k backend.Key, flags int, check func(*unix.Stat_t) error)
 	if err := check(&st); err != nil {
 		return err
 	}
+	id, err := idOf(dir, name)
+	if err != nil {
+		return err
+	}
 	if err := unix.Unlinkat(int(dir.Fd()), name, flags); err != nil {
 		return err
 	}
+	s.dirs.removed(id)
 	_, err = s.dirs.sync(dir)
 	return err
 }

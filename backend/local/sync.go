@@ -37,11 +37,10 @@ type dirState struct {
 
 // change looks at or changes the state of one directory under the lock.
 func (d *dirs) change(dir *os.File, fn func(s *dirState)) error {
-	var st unix.Statx_t
-	if err := unix.Statx(int(dir.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+	id, err := idOf(dir, "")
+	if err != nil {
 		return err
 	}
-	id := dirID{st.Dev_major, st.Dev_minor, st.Ino, st.Btime}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := d.m[id]
@@ -54,6 +53,21 @@ func (d *dirs) change(dir *os.File, fn func(s *dirState)) error {
 	}
 	fn(s)
 	return nil
+}
+
+// idOf is the identity of dir, or of the directory name in it.
+func idOf(dir *os.File, name string) (dirID, error) {
+	var st unix.Statx_t
+	err := unix.Statx(int(dir.Fd()), name, unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &st)
+	return dirID{st.Dev_major, st.Dev_minor, st.Ino, st.Btime}, err
+}
+
+// removed forgets a directory that is gone: not every file system has a time of
+// birth, and the next one may have its inode number.
+func (d *dirs) removed(id dirID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.m, id)
 }
 
 func (d *dirs) forget() {
