@@ -178,11 +178,14 @@ func (s *settings) outside() error {
 	for _, d := range []struct{ what, path, setting string }{
 		{"state directory", s.cfg.StateDir, "--state-dir"}, {"spool directory", s.cfg.SpoolDir, "spool_dir"},
 	} {
+		if d.path == "" {
+			continue // in the state directory
+		}
 		at, err := config.RealPath(d.path)
 		if err != nil {
 			return fmt.Errorf("%s: %w", d.what, err)
 		}
-		if e, ok := mount.Containing(table, at); ok && e.Ours() && d.path != "" {
+		if e, ok := mount.Containing(table, at); ok && e.Ours() {
 			return fmt.Errorf("the %s %s lies in the sinkfs mount at %s, which would publish it: choose one outside of every sinkfs mount with %s",
 				d.what, d.path, e.Path, d.setting)
 		}
