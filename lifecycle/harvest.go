@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sinkfs/sinkfs/lifecycle/journal"
+	"github.com/sinkfs/sinkfs/lifecycle/spool"
 )
 
 const (
@@ -116,7 +117,8 @@ func (in *Instance) collectOne(s *source, t Trigger, now time.Time, h *harvest) 
 // every checkpoint but the timer's, for what it held can never be published.
 func (in *Instance) collectMissing(s *source, t Trigger, h *harvest) {
 	s.mu.Lock()
-	ours := s.gone || s.node.Unlinked() // removed meanwhile
+	ours := s.gone || s.node.Kind() != spool.Stream && s.node.Unlinked() // removed meanwhile; what an unlinked stream holds is still to be published
+	scratch := s.node.Kind() == spool.Scratch
 	told := s.missing
 	s.missing = !ours
 	l := LostSource{Path: s.node.Path(), Published: s.finished.bytes(), Since: in.now().UTC()}
@@ -127,7 +129,7 @@ func (in *Instance) collectMissing(s *source, t Trigger, h *harvest) {
 	if !told {
 		in.loses(l)
 	}
-	if t != Timer {
+	if t != Timer && !scratch { // which is in no checkpoint
 		h.failed = append(h.failed, journal.Failure{Path: l.Path, Error: l.text() + ": to go on without it unmount, and mount again"})
 	}
 }

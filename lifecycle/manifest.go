@@ -231,9 +231,24 @@ func (in *Instance) owe(c journal.Checkpoint) {
 	}
 }
 
+// oweLate owes the manifests of checkpoints of which the last part left was
+// quarantined: nothing more is finished of them.
+func (in *Instance) oweLate() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	open := in.openCheckpoints()
+	for id, c := range in.partial {
+		if !open[id] {
+			delete(in.partial, id)
+			in.owe(c)
+		}
+	}
+}
+
 // sendManifests puts the manifests into the target that it does not have yet,
 // and reports whether it has all. What fails is tried again.
 func (in *Instance) sendManifests(ctx context.Context) bool {
+	in.oweLate()
 	in.mu.Lock()
 	owed := slices.Clone(in.owed)
 	in.mu.Unlock()
