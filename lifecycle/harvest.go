@@ -108,7 +108,12 @@ func (in *Instance) collectOne(s *source, t Trigger, now time.Time, h *harvest) 
 	s.mu.Lock()
 	unfinished := s.unfinished()
 	s.mu.Unlock()
-	h.leave(s, unfinished, "its spool file cannot be read: "+err.Error())
+	why := "its spool file cannot be read: " + err.Error()
+	if t == Timer || s.node.Kind() == spool.Scratch {
+		h.leave(s, unfinished, why)
+	} else { // what it holds is neither finished nor excused
+		h.failed = append(h.failed, journal.Failure{Path: s.node.Path(), Error: why})
+	}
 	in.fail(err)
 	in.log.Error("source cannot be read", slog.String("path", s.node.Path()), slog.Any("error", err))
 }
