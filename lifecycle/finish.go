@@ -28,13 +28,20 @@ func (in *Instance) finish(c *checkpoint, done []*part, stuck map[*part]error) e
 	in.result(c, done, stuck)
 	ended := append(in.completeLate(done, c.ID), c.Checkpoint)
 	if err := in.journalFinished(done, ended); err != nil {
-		in.mu.Lock()
-		in.partial[c.ID] = before // finishLeft ends it, with its manifest
-		in.mu.Unlock()
+		in.refused(before, c.Checkpoint)
 		return err
 	}
 	in.archive(done, ended)
 	return nil
+}
+
+// refused leaves a checkpoint to finishLeft whose end the journal refused: it
+// has finished nothing yet.
+func (in *Instance) refused(before, end journal.Checkpoint) {
+	before.Failed, before.Error = end.Failed, end.Error
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.partial[before.ID] = before
 }
 
 // finishLeft is finish for parts that earlier checkpoints left committing.
@@ -170,8 +177,11 @@ func (in *Instance) completeLate(done []*part, now uint64) []journal.Checkpoint 
 		c.Parts++
 		c.Bytes += p.Bytes
 		c.Records += p.Records
-		if !open[c.ID] {
+		switch {
+		case !open[c.ID]:
 			c.State, c.Failed, c.Error = journal.Complete, []journal.Failure{}, ""
+		case c.State == journal.Prepared:
+			c.State = journal.Partial // its parts are counted from here on
 		}
 		ended[c.ID] = c
 	}
