@@ -234,3 +234,22 @@ func TestDirectoryMadeAnewAfterATakeOver(t *testing.T) {
 		})
 	}
 }
+
+// Who stands in a directory that a rename replaced keeps nobody out of a later
+// one of its name.
+func TestDirectoryMadeAnewAfterARename(t *testing.T) {
+	m := mount(t, daemonConfig{})
+	must(t, os.Mkdir(filepath.Join(m.target, "e"), 0o755))
+	inside, err := os.Open(m.path("e"))
+	must(t, err)
+	defer inside.Close()
+	must(t, os.Mkdir(m.path("d"), 0o755))
+	must(t, syscall.Rename(m.path("d"), m.path("e")))
+	must(t, syscall.Rmdir(m.path("e")))
+	must(t, os.Mkdir(filepath.Join(m.target, "e"), 0o755)) // of somebody else
+	eventually(t, "the directory is there again", func() bool {
+		_, err := os.Lstat(m.path("e"))
+		return err == nil
+	})
+	must(t, os.WriteFile(m.path("e/x"), []byte("1\n"), 0o644))
+}

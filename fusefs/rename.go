@@ -57,6 +57,9 @@ func (f *FS) rename(in *fuse.RenameIn, from, to string, noReplace bool) error {
 		f.nodes.gone(replaced.Ino) // its number comes back
 	}
 	if moved.Kind == spool.Dir {
+		if lerr != nil {
+			f.nodes.goneStored(target.key(to)) // the one that only the store had
+		}
 		f.nodes.goneStored(source.key(from))
 	}
 	return nil
