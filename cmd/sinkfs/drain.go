@@ -97,6 +97,8 @@ func (w *work) drain(ctx context.Context, o mount.Order, e *engine) error {
 	switch {
 	case left.None() && detached != nil:
 		return w.Done(codeMount, message(detached))
+	case left.None() && errors.Is(published, lifecycle.ErrIncomplete): // what it misses is lost
+		return w.Done(codeFailed, message(published))
 	case left.None():
 		return w.Done(codeDone, "")
 	}

@@ -120,3 +120,17 @@ func TestUmount8Publishes(t *testing.T) {
 		t.Errorf("it warns of what is as it should be:\n%s", &f.errs)
 	}
 }
+
+// What somebody took out of the spool is not published, and nothing of it is
+// left: the unmount does not say that all is well.
+func TestUnmountAfterALoss(t *testing.T) {
+	f := mountHere(t, nil)
+	appendTo(t, filepath.Join(f.point, "app.log"), "one\n")
+	if err := os.Remove(filepath.Join(f.state, "spool/tree/app.log")); err != nil {
+		t.Fatal(err)
+	}
+	want(t, sinkfstest.Run(t, "umount", f.point), 1, "", `(publishing: .* left\n)*sinkfs: .*the spool file of "app.log" was removed by somebody else.*\n`)
+	if code := f.code(); code != 1 {
+		t.Errorf("exit code %d\n%s", code, &f.errs)
+	}
+}
