@@ -180,12 +180,16 @@ func (in *Instance) markDeleted(key string) error {
 // rebuild, which has to hold what they tell before they go.
 const expiredAtOnce = 8
 
+// owedAtMost is how many times as many manifests are kept as are retained, for
+// a target that does not take them.
+const owedAtMost = 10
+
 // expireManifests forgets what is past retention. in.mu is held.
 func (in *Instance) expireManifests() {
 	open := in.openCheckpoints()
 	for len(in.retained) > in.cfg.Retain {
 		id := in.retained[0]
-		if open[id] || slices.Contains(in.owed, id) {
+		if open[id] || slices.Contains(in.owed, id) && len(in.retained) <= owedAtMost*in.cfg.Retain {
 			return
 		}
 		delete(in.partial, id) // the last part of it was quarantined
@@ -272,7 +276,8 @@ func (in *Instance) sendManifests(ctx context.Context) bool {
 func (in *Instance) sendManifest(ctx context.Context, id uint64) error {
 	data, err := os.ReadFile(in.manifestPath(id))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil // past retention
+		in.log.Error("a manifest was not taken by the target until it was past retention: rebuilding a lost journal may need it", slog.Uint64("checkpoint", id))
+		return nil
 	}
 	if err != nil {
 		return err

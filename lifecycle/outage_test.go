@@ -239,3 +239,21 @@ func TestManifestsThatComeLate(t *testing.T) {
 	in.sendOwed(t.Context())
 	want("after a restart", "1.json", "2.json", "3.json")
 }
+
+// TestManifestsThatAreNeverTaken do not pile up.
+func TestManifestsThatAreNeverTaken(t *testing.T) {
+	store := mem.New(mem.Options{Properties: backend.Properties{StageAbove: 1 << 20}, Before: func(_ context.Context, op mem.Op, k backend.Key) error {
+		if op == mem.Put && strings.HasPrefix(string(k), ManifestName) {
+			return fmt.Errorf("refused: %w", backend.ErrPermission)
+		}
+		return nil
+	}})
+	in := openInstance(t, Config{Store: store, Sinks: []Sink{fileSink()}, Manifests: true, Retain: 2})
+	for i := range 40 {
+		put(t, in, fmt.Sprint(i), "body")
+		publish(t, in)
+	}
+	if n := len(in.retained); n > owedAtMost*2 {
+		t.Errorf("%d manifests are retained", n)
+	}
+}

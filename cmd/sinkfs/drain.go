@@ -90,14 +90,14 @@ func (w *work) drain(ctx context.Context, o mount.Order, e *engine) error {
 		}
 	}
 	running := e.end()
-	left := w.in.Unpublished()
+	left, lost := w.in.Unpublished(), len(w.in.Status().Lost) > 0
 	if err := errors.Join(running, w.in.Close()); err != nil {
 		w.log.Error("not everything ended as it should", errAttr(err))
 	}
 	switch {
 	case left.None() && detached != nil:
 		return w.Done(codeMount, message(detached))
-	case left.None() && errors.Is(published, lifecycle.ErrIncomplete): // what it misses is lost
+	case left.None() && lost && errors.Is(published, lifecycle.ErrIncomplete):
 		return w.Done(codeFailed, message(published))
 	case left.None():
 		return w.Done(codeDone, "")
