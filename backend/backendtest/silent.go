@@ -2,7 +2,10 @@ package backendtest
 
 import (
 	"context"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -22,4 +25,40 @@ func SaysWhoIsSilent(t *testing.T, open func(endpoint string) backend.Store) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	Says(t, "an endpoint that is silent", open(endpoint).Check(ctx), context.DeadlineExceeded, "no answer from "+endpoint)
+}
+
+// BelievesNoWebServer has a driver speak to one that says yes to everything,
+// as some proxies do: nothing is taken for done or there, and the error names
+// the setting.
+func BelievesNoWebServer(t *testing.T, setting string, open func(endpoint string) backend.Store) {
+	t.Helper()
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // what is missing the client sees
+		_, _ = w.Write([]byte("<html>log in</html>"))
+	}))
+	defer web.Close()
+	s := open(web.URL)
+	for what, call := range map[string]func() error{
+		"Put":   func() error { _, err := s.Put(t.Context(), Object("a", []byte("ours"))); return err },
+		"Open":  func() error { return closed(s.Open(t.Context(), "a", 0, -1)) },
+		"range": func() error { return closed(s.Open(t.Context(), "a", 0, 4)) },
+		"Stat":  func() error { _, err := s.Stat(t.Context(), "a"); return err },
+		"List":  func() error { return s.List(t.Context(), "", "", func(string, backend.Info) error { return nil }) },
+		"Stage": func() error { _, err := s.Stage(t.Context(), Object("a", []byte("ours"))); return err },
+	} {
+		err := call()
+		if err == nil {
+			t.Errorf("%s believes a web server", what)
+		}
+		if what == "Put" || what == "Open" || what == "range" {
+			Says(t, what, err, backend.ErrTransient, setting)
+		}
+	}
+}
+
+func closed(r io.ReadCloser, err error) error {
+	if err == nil {
+		err = r.Close()
+	}
+	return err
 }

@@ -17,6 +17,13 @@ import (
 	"github.com/sinkfs/sinkfs/internal/ossfake"
 )
 
+func TestWebServerIsNotBelieved(t *testing.T) {
+	setEnviron(t)
+	backendtest.BelievesNoWebServer(t, "store.oss.endpoint", func(endpoint string) backend.Store {
+		return open(t, nil, oss.Options{Endpoint: endpoint})
+	})
+}
+
 func TestErrorsOfServer(t *testing.T) {
 	setEnviron(t)
 	server := ossfake.New(t, bucket)

@@ -27,17 +27,21 @@ func (s *Store) Stat(ctx context.Context, k backend.Key) (backend.Info, error) {
 func (s *Store) head(ctx context.Context, k backend.Key) (backend.Info, error) {
 	what := fmt.Sprintf("stat %q", string(k))
 	header, err := objects.Retry(ctx, func() (http.Header, error) {
-		return s.call(ctx, what, func(options []aliyun.Option) error {
+		header, err := s.call(ctx, what, func(options []aliyun.Option) error {
 			_, err := s.bucket.GetObjectDetailedMeta(s.full(k), options...)
 			return err
 		})
+		if err == nil && header.Get("Etag") == "" {
+			err = notAnswered(what)
+		}
+		return header, err
 	})
 	if err != nil {
 		return backend.Info{}, err
 	}
 	info := backend.Info{Key: k}
 	if info.Size, err = strconv.ParseInt(header.Get("Content-Length"), 10, 64); err != nil {
-		return backend.Info{}, fmt.Errorf("%s: the answer has no length, this is no answer of OSS, check store.oss.endpoint: %w", what, backend.ErrTransient)
+		return backend.Info{}, notAnswered(what)
 	}
 	if at, err := http.ParseTime(header.Get("Last-Modified")); err == nil {
 		info.ModTime = at.UTC()
@@ -92,6 +96,12 @@ type reader struct {
 	hash objects.Hash
 }
 
+// notAnswered is the error of a yes that lacks what OSS always says with it:
+// somebody else gave it, a proxy or a web server, and nothing was done.
+func notAnswered(what string) error {
+	return fmt.Errorf("%s: this yes is not one of OSS, look what answers at store.oss.endpoint: %w", what, backend.ErrTransient)
+}
+
 func (r *reader) open(off, n int64, ranged bool) error {
 	what := fmt.Sprintf("open %q", string(r.k))
 	var options []aliyun.Option
@@ -106,10 +116,15 @@ func (r *reader) open(off, n int64, ranged bool) error {
 		}
 	}
 	header, err := objects.Retry(r.ctx, func() (http.Header, error) {
-		return r.s.call(r.ctx, what, func(common []aliyun.Option) (err error) {
+		header, err := r.s.call(r.ctx, what, func(common []aliyun.Option) (err error) {
 			r.body, err = r.s.bucket.GetObject(r.s.full(r.k), common...)
 			return err
 		}, options...)
+		if err == nil && header.Get("Etag") == "" {
+			_ = r.body.Close() // it is nothing of ours
+			err = notAnswered(what)
+		}
+		return header, err
 	})
 	if err != nil {
 		return err

@@ -17,6 +17,13 @@ import (
 	"github.com/sinkfs/sinkfs/internal/testserver"
 )
 
+func TestWebServerIsNotBelieved(t *testing.T) {
+	setEnviron(t)
+	backendtest.BelievesNoWebServer(t, "store.s3.endpoint", func(endpoint string) backend.Store {
+		return open(t, s3.Options{Bucket: "there", Endpoint: endpoint})
+	})
+}
+
 func TestErrorsOfServers(t *testing.T) {
 	setEnviron(t)
 	backendtest.SaysWhoIsSilent(t, func(endpoint string) backend.Store {
@@ -204,6 +211,7 @@ func TestCommitOfForgottenUpload(t *testing.T) {
 		switch {
 		case r.Method == http.MethodHead:
 			w.Header().Set("Content-Length", "4")
+			w.Header().Set("Etag", "1")
 			w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
 		case r.Method == http.MethodPost && r.URL.Query().Has("uploads"):
 			_, _ = w.Write([]byte("<R><UploadId>1</UploadId></R>"))

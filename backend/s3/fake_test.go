@@ -75,6 +75,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.multipart(w, r, key, body)
 	case r.Method == http.MethodPut:
 		f.objects[key] = fakeObject{body, metaOf(r.Header)}
+		w.Header().Set("Etag", etag(body))
 	case r.Method == http.MethodDelete:
 		delete(f.objects, key)
 		w.WriteHeader(http.StatusNoContent)
@@ -82,6 +83,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.get(w, r, key)
 	}
 }
+
+func etag(body []byte) string { return fmt.Sprintf(`"%x"`, md5.Sum(body)) }
 
 func metaOf(h http.Header) http.Header {
 	m := http.Header{}
@@ -100,6 +103,7 @@ func (f *fake) get(w http.ResponseWriter, r *http.Request, key string) {
 		return
 	}
 	maps.Copy(w.Header(), o.meta)
+	w.Header().Set("Etag", etag(o.body))
 	w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
 	body, status := o.body, http.StatusOK
 	if text, ranged := strings.CutPrefix(r.Header.Get("Range"), "bytes="); ranged {
@@ -133,7 +137,7 @@ func (f *fake) multipart(w http.ResponseWriter, r *http.Request, key string, bod
 		f.uploads[id] = &fakeUpload{key, metaOf(r.Header), map[int][]byte{}}
 		fmt.Fprintf(w, "<InitiateMultipartUploadResult><UploadId>%s</UploadId></InitiateMultipartUploadResult>", id)
 	case r.Method == http.MethodGet:
-		fmt.Fprint(w, "<ListMultipartUploadsResult>")
+		fmt.Fprint(w, "<ListMultipartUploadsResult><Bucket>bucket</Bucket>")
 		for id, u := range f.uploads {
 			if u != nil && strings.HasPrefix(u.key, q.Get("prefix")) {
 				fmt.Fprintf(w, "<Upload><Key>%s</Key><UploadId>%s</UploadId></Upload>", u.key, id)
@@ -146,7 +150,7 @@ func (f *fake) multipart(w http.ResponseWriter, r *http.Request, key string, bod
 		n, _ := strconv.Atoi(q.Get("partNumber"))
 		f.partMax = max(f.partMax, n)
 		u.parts[n] = body
-		w.Header().Set("Etag", fmt.Sprintf(`"%x"`, md5.Sum(body)))
+		w.Header().Set("Etag", etag(body))
 	case r.Method == http.MethodDelete:
 		f.uploads[id] = nil
 		w.WriteHeader(http.StatusNoContent)
@@ -163,6 +167,7 @@ func (f *fake) multipart(w http.ResponseWriter, r *http.Request, key string, bod
 
 type fakeListing struct {
 	XMLName  xml.Name `xml:"ListBucketResult"`
+	Name     string
 	Contents []struct {
 		Key          string
 		Size         int
@@ -180,7 +185,7 @@ func (f *fake) list(w http.ResponseWriter, q url.Values) {
 		limit = n
 	}
 	prefix, after := q.Get("prefix"), max(q.Get("start-after"), q.Get("continuation-token"))
-	out := fakeListing{EncodingType: "url"}
+	out := fakeListing{Name: "bucket", EncodingType: "url"}
 	last := ""
 	for _, key := range slices.Sorted(maps.Keys(f.objects)) {
 		rest, below := strings.CutPrefix(key, prefix)

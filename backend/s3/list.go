@@ -41,6 +41,9 @@ func (s *Store) listPage(ctx context.Context, q objects.Query) (objects.Page, er
 	if err != nil {
 		return objects.Page{}, s.failure(ctx, fmt.Sprintf("list %q", strings.TrimPrefix(q.Prefix, s.prefix)), err)
 	}
+	if err := isAnswer("list", out.Name); err != nil {
+		return objects.Page{}, err
+	}
 	page := objects.Page{Objects: make([]objects.Entry, 0, len(out.Contents))}
 	if aws.ToBool(out.IsTruncated) {
 		page.Next = aws.ToString(out.NextContinuationToken)

@@ -75,6 +75,9 @@ func (s *Store) Put(ctx context.Context, o backend.Object) (backend.Info, error)
 	if err != nil {
 		return backend.Info{}, s.conflict(ctx, o.Key, s.failure(ctx, what, err))
 	}
+	if err := isAnswer(what, out.ETag); err != nil {
+		return backend.Info{}, err
+	}
 	info := objects.InfoOf(o)
 	if sum, told := readSum(out.ChecksumCRC32C); told {
 		info.Checksum = formatSum(sum)

@@ -32,9 +32,9 @@ func (s *Store) head(ctx context.Context, k backend.Key) (backend.Info, error) {
 	out, err := objects.Retry(ctx, func() (*awss3.HeadObjectOutput, error) {
 		out, err := s.client.HeadObject(ctx, in)
 		if err != nil {
-			err = s.failure(ctx, fmt.Sprintf("stat %q", string(k)), err)
+			return nil, s.failure(ctx, fmt.Sprintf("stat %q", string(k)), err)
 		}
-		return out, err
+		return out, isAnswer(fmt.Sprintf("stat %q", string(k)), out.ETag)
 	})
 	if err != nil {
 		return backend.Info{}, err
@@ -45,6 +45,15 @@ func (s *Store) head(ctx context.Context, k backend.Key) (backend.Info, error) {
 	}
 	objects.ReadMetadata(out.Metadata, &info)
 	return info, nil
+}
+
+// isAnswer is an error when a yes lacks what S3 always says with it: then
+// somebody else gave it, a proxy or a web server, and nothing was done.
+func isAnswer(what string, always *string) error {
+	if aws.ToString(always) != "" {
+		return nil
+	}
+	return fmt.Errorf("%s: this yes is not one of S3, look what answers at store.s3.endpoint: %w", what, backend.ErrTransient)
 }
 
 // Open reads a range of an object.
@@ -66,9 +75,13 @@ func (s *Store) Open(ctx context.Context, k backend.Key, off, n int64) (io.ReadC
 	out, err := objects.Retry(ctx, func() (*awss3.GetObjectOutput, error) {
 		out, err := s.client.GetObject(ctx, in)
 		if err != nil {
-			err = s.failure(ctx, fmt.Sprintf("open %q", string(k)), err)
+			return nil, s.failure(ctx, fmt.Sprintf("open %q", string(k)), err)
 		}
-		return out, err
+		if err := isAnswer(fmt.Sprintf("open %q", string(k)), out.ETag); err != nil {
+			_ = out.Body.Close() // it is nothing of ours
+			return nil, err
+		}
+		return out, nil
 	})
 	switch {
 	case errors.Is(err, errRange):

@@ -75,7 +75,7 @@ func (c calls) Send(ctx context.Context, u backend.Upload, p objects.Part) (type
 		return part, c.s.failure(ctx, fmt.Sprintf("part %d of %d", p.Number, p.Of), err)
 	}
 	part.ETag = out.ETag
-	return part, nil
+	return part, isAnswer(fmt.Sprintf("part %d of %d", p.Number, p.Of), out.ETag)
 }
 
 // Complete implements objects.Calls. What S3 answers is believed only if it

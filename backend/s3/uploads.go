@@ -29,9 +29,9 @@ func (s *Store) Uploads(ctx context.Context, under backend.Key, fn func(backend.
 		out, err := objects.Retry(ctx, func() (*awss3.ListMultipartUploadsOutput, error) {
 			out, err := s.client.ListMultipartUploads(ctx, in)
 			if err != nil {
-				err = s.failure(ctx, fmt.Sprintf("list the uploads of %q", string(under)), err)
+				return nil, s.failure(ctx, fmt.Sprintf("list the uploads of %q", string(under)), err)
 			}
-			return out, err
+			return out, isAnswer("list the uploads", out.Bucket)
 		})
 		if err != nil {
 			return err

@@ -84,7 +84,7 @@ func (u *Uploads[P]) begin(ctx context.Context, o backend.Object) (*upload[P], e
 	if err != nil {
 		return nil, err
 	}
-	id, err := u.Calls.Begin(ctx, o)
+	id, err := Retry(ctx, func() (string, error) { return u.Calls.Begin(ctx, o) }) // one whose answer is lost is for gc
 	if err != nil {
 		return nil, err
 	}
