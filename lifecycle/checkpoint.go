@@ -167,7 +167,7 @@ func (in *Instance) decline(ctx context.Context, c *checkpoint, failed map[*part
 			continue // a program has the file again: that is why
 		}
 		if errors.Is(err, errChanged) || errors.Is(err, backend.ErrKey) {
-			err = in.quarantine(p, err)
+			err = in.quarantine(ctx, p, err)
 		}
 		in.fail(err)
 		c.Failed = append(c.Failed, failure(p, err))

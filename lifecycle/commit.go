@@ -103,7 +103,7 @@ func (in *Instance) try(ctx context.Context, p *part, alive func()) error {
 	}
 	in.target.failed(err)
 	if errors.Is(err, errChanged) || errors.Is(err, backend.ErrKey) {
-		return in.quarantine(p, err) // another try would end the same way
+		return in.quarantine(ctx, p, err) // another try would end the same way
 	}
 	found, statErr := in.store.Stat(ctx, backend.Key(p.Key))
 	switch {
@@ -163,7 +163,7 @@ func (in *Instance) isOurs(p *part, i backend.Info) bool {
 // sink. A file of a file sink has no other.
 func (in *Instance) makeWay(ctx context.Context, p *part, found backend.Info) error {
 	if p.File && p.sink.File {
-		return in.quarantine(p, fmt.Errorf("%q of %d bytes: %w, rename the file in the mount", p.Key, found.Size, errForeign))
+		return in.quarantine(ctx, p, fmt.Errorf("%q of %d bytes: %w, rename the file in the mount", p.Key, found.Size, errForeign))
 	}
 	in.log.Warn("another object has the key, the part takes the next number", slog.String("key", p.Key))
 	next := p.Part
@@ -185,7 +185,7 @@ func (in *Instance) makeWay(ctx context.Context, p *part, found backend.Info) er
 // again stages a part anew whose staged bytes the store lost.
 func (in *Instance) again(ctx context.Context, p *part, why error) error {
 	if p.sink.HoldUnknown {
-		return in.quarantine(p, fmt.Errorf("the upload is gone and no object is there, on_unknown is hold: %w", why))
+		return in.quarantine(ctx, p, fmt.Errorf("the upload is gone and no object is there, on_unknown is hold: %w", why))
 	}
 	in.events.restaged(p.Key, why.Error())
 	in.log.Warn("staged bytes are gone, staging again", slog.String("key", p.Key), slog.Any("error", why))
@@ -214,9 +214,11 @@ func (in *Instance) abort(ctx context.Context, p *part) {
 	p.staged = nil
 }
 
-// quarantine sets a part aside that cannot be published: its bytes stay.
-func (in *Instance) quarantine(p *part, why error) error {
+// quarantine sets a part aside that cannot be published: its bytes stay in the
+// spool, and nothing of it in the store.
+func (in *Instance) quarantine(ctx context.Context, p *part, why error) error {
 	before := p.State
+	in.abort(ctx, p)
 	if !in.setAside(p, why) {
 		return why // a program has its file again: it is discarded
 	}

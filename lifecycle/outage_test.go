@@ -257,3 +257,18 @@ func TestManifestsThatAreNeverTaken(t *testing.T) {
 		t.Errorf("%d manifests are retained", n)
 	}
 }
+
+// TestQuarantineLeavesNothingStaged: what was staged of a part that cannot be
+// published is given up at once, for nothing else would ever name it.
+func TestQuarantineLeavesNothingStaged(t *testing.T) {
+	store := mem.New(mem.Options{Properties: backend.Properties{StageAbove: 4}})
+	in := openInstance(t, Config{Store: store, Sinks: []Sink{fileSink()}})
+	put(t, in, "a", "large enough to be staged")
+	store.Foreign("a", []byte("theirs"))
+	if _, err := in.checkpoint(t.Context(), Now); !errors.Is(err, ErrIncomplete) {
+		t.Fatal(err)
+	}
+	if n := store.Staged(); n != 0 {
+		t.Errorf("%d uploads are left", n)
+	}
+}

@@ -32,7 +32,7 @@ func TestCheckpointThatEndsInTwoStepsAfterAFailure(t *testing.T) {
 		t.Errorf("manifest says %s, %d parts, failed %v, %v; want partial, 1, that of b.bin", m.State, m.Parts, m.Failed, err)
 	}
 	for _, p := range in.committing(ck.ID) {
-		if err := in.quarantine(p, errForeign); !errors.Is(err, errQuarantined) {
+		if err := in.quarantine(t.Context(), p, errForeign); !errors.Is(err, errQuarantined) {
 			t.Fatal(err)
 		}
 	}
