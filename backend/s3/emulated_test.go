@@ -213,3 +213,26 @@ func TestProbeTidiedUp(t *testing.T) {
 		t.Errorf("Check = %v, %d parts sent, CreateOnly: %v", err, parts, s.Properties().CreateOnly)
 	}
 }
+
+// TestUploadBeginsAgain: one answer that passes fails no checkpoint.
+func TestUploadBeginsAgain(t *testing.T) {
+	setEnviron(t)
+	f := newFake(t)
+	s := open(t, s3.Options{Bucket: "b", Endpoint: f.URL, PartSize: 1000})
+	failed := false
+	f.refuse = func(w http.ResponseWriter, r *http.Request) bool {
+		if failed || !r.URL.Query().Has("uploads") || r.Method != http.MethodPost {
+			return false
+		}
+		failed = true
+		fakeError(w, http.StatusServiceUnavailable, "SlowDown")
+		return true
+	}
+	st, err := s.Stage(t.Context(), backendtest.Object("a", backendtest.Pattern(3000)))
+	if err != nil || !failed {
+		t.Fatalf("Stage = %v, after a failure: %v", err, failed)
+	}
+	if _, err := st.Commit(t.Context()); err != nil {
+		t.Errorf("Commit = %v", err)
+	}
+}
