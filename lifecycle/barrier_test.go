@@ -16,19 +16,8 @@ func TestRenamedBehindTheBarrier(t *testing.T) {
 	store := putStore()
 	c := Config{Store: store, Sinks: []Sink{streamSink()}}
 	in := killable(t, &c)
-	var dirs [2]uint64
-	for i, name := range []string{"d1", "d2"} {
-		d, err := in.Mkdir(t.Context(), in.Root(), name, 0o755, Caller{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		dirs[i] = d.Ino
-	}
-	a, err := in.Create(dirs[0], "a.log", 0o644, Caller{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	appendOnce(t, in, a.Ino, "one\n")
+	dirs, ino := twoDirs(t, in)
+	appendOnce(t, in, ino, "one\n")
 	if _, err := in.barrier(t.Context(), in.begin(Now)); err != nil { // taken, not journaled
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/backend/mem"
@@ -150,4 +151,41 @@ func setDefaultFlag(t *testing.T, name, value string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = flag.Set(name, f.DefValue) }) // it was that
+}
+
+// twoDirs makes d1 and d2, and a.log in the first.
+func twoDirs(t *testing.T, in *Instance) (dirs [2]uint64, log uint64) {
+	t.Helper()
+	for i, name := range []string{"d1", "d2"} {
+		d, err := in.Mkdir(t.Context(), in.Root(), name, 0o755, Caller{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dirs[i] = d.Ino
+	}
+	a, err := in.Create(dirs[0], "a.log", 0o644, Caller{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dirs, a.Ino
+}
+
+// lingers makes a stream that is published and unlinked, and that a program has
+// open for reading: exec 3<a.log; rm a.log.
+func lingers(t *testing.T, in *Instance) (s *source, ino uint64) {
+	t.Helper()
+	now := time.Now()
+	in.now = func() time.Time { now = now.Add(time.Millisecond); return now }
+	ino = create(t, in, "a.log")
+	appendOnce(t, in, ino, "one\n")
+	publish(t, in)
+	openFor(t, in, ino, Use{Read: true})
+	if err := in.Unlink(in.Root(), "a.log"); err != nil {
+		t.Fatal(err)
+	}
+	s = in.source(ino)
+	for range 2 {
+		in.look(s)
+	}
+	return s, ino
 }

@@ -1,9 +1,8 @@
 package lifecycle
 
 import (
-	"context"
-	"fmt"
-	"io"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,92 +10,86 @@ import (
 	"time"
 
 	"github.com/sinkfs/sinkfs/backend"
-	"github.com/sinkfs/sinkfs/backend/mem"
 )
 
-func rmSpool(t *testing.T, in *Instance, match string) {
+// damage does something to the spool's files whose paths contain match.
+func damage(t *testing.T, in *Instance, match string, do func(path string) error) {
 	t.Helper()
-	n := 0
-	_ = filepath.WalkDir(in.cfg.SpoolDir, func(p string, d os.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() && (match == "" || strings.Contains(p, match)) {
-			t.Log("rm", p)
-			n++
-			return os.Remove(p)
+	done := 0
+	err := filepath.WalkDir(in.cfg.SpoolDir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || !strings.Contains(p, match) {
+			return err
 		}
-		return nil
+		done++
+		return do(p)
 	})
-	if n == 0 {
-		t.Fatal("nothing removed")
+	if err != nil || done == 0 {
+		t.Fatalf("%d spool files damaged, %v", done, err)
 	}
 }
 
-// TestLostSpoolFileOfAnUnlinkedStream: its records are still to be published.
-func TestLostSpoolFileOfAnUnlinkedStream(t *testing.T) {
-	store := putStore()
-	c := Config{Store: store, Target: "mem", Sinks: []Sink{streamSink()}}
-	in := killable(t, &c)
-	t.Cleanup(func() { _ = in.Close() })
-	ino := create(t, in, "a.log")
-	openFor(t, in, ino, Use{Write: true})
-	appendOnce(t, in, ino, "one\n")
-	in.ReleaseFile(ino, Use{Write: true})
+// wantFailed wants a checkpoint that names the one source it cannot publish.
+func wantFailed(t *testing.T, in *Instance, path string) {
+	t.Helper()
+	c, err := in.checkpoint(t.Context(), Now)
+	if !errors.Is(err, ErrIncomplete) || len(c.Failed) != 1 || c.Failed[0].Path != path {
+		t.Errorf("checkpoint: %v, failed %+v, left out %+v; want %s to fail it", err, c.Failed, c.LeftOut, path)
+	}
+}
+
+// TestLostUnlinkedStreamFailsTheCheckpoint: the records of a stream whose name
+// is gone are still to be published.
+func TestLostUnlinkedStreamFailsTheCheckpoint(t *testing.T) {
+	in := openInstance(t, Config{Store: putStore(), Sinks: []Sink{streamSink()}})
+	appendOnce(t, in, create(t, in, "a.log"), "one\n")
 	if err := in.Unlink(in.Root(), "a.log"); err != nil {
 		t.Fatal(err)
 	}
-	rmSpool(t, in, "")
-	cp, err := in.checkpoint(t.Context(), Now)
-	t.Logf("%+v %v lost=%v", cp, err, in.lost)
-	if err == nil {
-		t.Errorf("the checkpoint succeeded, published %q, lost %v", published(store), in.lost)
-	}
+	damage(t, in, "", os.Remove)
+	wantFailed(t, in, "a.log")
 }
 
+// TestLostScratchFailsNoCheckpoint: it would not have been published.
 func TestLostScratchFailsNoCheckpoint(t *testing.T) {
-	store := putStore()
-	c := Config{Store: store, Target: "mem", Sinks: []Sink{streamSink()}}
-	in := killable(t, &c)
-	t.Cleanup(func() { _ = in.Close() })
+	in := openInstance(t, Config{Store: putStore(), Sinks: []Sink{streamSink()}})
 	put(t, in, "x.tmp", "scratch")
+	appendOnce(t, in, create(t, in, "a.log"), "one\n")
+	damage(t, in, "x.tmp", os.Remove)
+	publish(t, in)
+}
+
+// TestUnreadableSpoolFileFailsTheCheckpoint: success would say that all records
+// are finished.
+func TestUnreadableSpoolFileFailsTheCheckpoint(t *testing.T) {
+	store := putStore()
+	in := openInstance(t, Config{Store: store, Sinks: []Sink{streamSink()}})
 	ino := create(t, in, "a.log")
-	appendOnce(t, in, ino, "one\n")
-	rmSpool(t, in, "x.tmp")
-	cp, err := in.checkpoint(t.Context(), Now)
-	t.Logf("%+v %v lost=%v", cp, err, in.lost)
-	if err != nil {
-		t.Errorf("checkpoint = %v", err)
+	openFor(t, in, ino, Use{Write: true})
+	defer in.ReleaseFile(ino, Use{Write: true})
+	appendOnce(t, in, ino, "one\ntwo\n")
+	in.look(in.source(ino))
+	damage(t, in, "", func(p string) error { return os.Truncate(p, 1) }) // a read ends too early, as one does with EIO
+	put(t, in, "b.gz", "whole")
+	wantFailed(t, in, "a.log")
+	if got := published(store); got != "whole" {
+		t.Errorf("published %q, want what can be read", got)
 	}
 }
 
+// TestManifestAfterTheLastPartIsQuarantined: nothing more will be finished of
+// its checkpoint, so the target gets its manifest.
 func TestManifestAfterTheLastPartIsQuarantined(t *testing.T) {
 	down := true
-	store := mem.New(mem.Options{
-		Properties: backend.Properties{StageAbove: 1 << 20},
-		Before: func(_ context.Context, op mem.Op, k backend.Key) error {
-			if down && op == mem.Put && k == "b.bin" {
-				return fmt.Errorf("down: %w", backend.ErrTransient)
-			}
-			return nil
-		},
-	})
-	c := Config{Store: store, Target: "mem", Sinks: []Sink{fileSink()}, Manifests: true, CommitTimeout: 200 * time.Millisecond}
-	in := killable(t, &c)
-	t.Cleanup(func() { _ = in.Close() })
+	store := refuses("b.bin", &down)
+	in := openInstance(t, Config{Store: store, Sinks: []Sink{fileSink()}, Manifests: true, CommitTimeout: 20 * time.Millisecond})
 	put(t, in, "a.bin", "a")
 	put(t, in, "b.bin", "b")
-	cp, err := in.checkpoint(t.Context(), Now)
-	t.Logf("%+v %v", cp, err)
+	wantFailed(t, in, "b.bin")
 	down = false
-	body := "foreign"
-	if _, err := store.Put(t.Context(), backend.Object{Key: "b.bin", Size: int64(len(body)), Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil }}); err != nil {
-		t.Fatal(err)
-	}
-	in.commitLeft(t.Context())
+	store.Foreign("b.bin", []byte("theirs"))
 	in.commitLeft(t.Context())
 	in.sendOwed(t.Context())
-	for k := range store.Objects() {
-		if strings.HasPrefix(string(k), ManifestName) {
-			return
-		}
+	if _, ok := store.Objects()[backend.Key(ManifestName+"/"+in.uid+"/1.json")]; !ok {
+		t.Errorf("no manifest in the target: owed %v, partial %v", in.owed, in.partial)
 	}
-	t.Errorf("no manifest in the target: owed %v, partial %v, %v", in.owed, in.partial, store.Objects())
 }

@@ -159,21 +159,9 @@ func TestFilesDeletedAtOnce(t *testing.T) {
 // TestStreamWrittenAfterItsEnd: an unlinked stream of which all is finished,
 // and which is opened by its descriptor and written to again, is not removed.
 func TestStreamWrittenAfterItsEnd(t *testing.T) {
-	now := time.Now()
 	store := putStore()
 	in := openInstance(t, Config{Store: store, Sinks: []Sink{streamSink()}})
-	in.now = func() time.Time { now = now.Add(time.Millisecond); return now }
-	ino := create(t, in, "a.log")
-	appendOnce(t, in, ino, "one\n")
-	publish(t, in)
-	openFor(t, in, ino, Use{Read: true}) // exec 3<a.log; rm a.log
-	if err := in.Unlink(in.Root(), "a.log"); err != nil {
-		t.Fatal(err)
-	}
-	s := in.source(ino)
-	for range 2 {
-		in.look(s)
-	}
+	s, ino := lingers(t, in)
 	if !in.lingering[s] {
 		t.Fatal("it does not linger")
 	}
@@ -267,24 +255,13 @@ func TestFinishedKeepsTheMarks(t *testing.T) {
 	store := putStore()
 	c := Config{Store: store, Sinks: []Sink{streamSink()}}
 	in := killable(t, &c)
-	var dirs [2]uint64
-	for i, name := range []string{"d1", "d2"} {
-		d, err := in.Mkdir(t.Context(), in.Root(), name, 0o755, Caller{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		dirs[i] = d.Ino
-	}
-	a, err := in.Create(dirs[0], "a.log", 0o644, Caller{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	appendOnce(t, in, a.Ino, "one\n")
+	dirs, ino := twoDirs(t, in)
+	appendOnce(t, in, ino, "one\n")
 	prepared, err := in.prepare(t.Context(), Now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	appendOnce(t, in, a.Ino, "two\n")
+	appendOnce(t, in, ino, "two\n")
 	if err := in.Rename(t.Context(), dirs[0], "a.log", dirs[1], "a.log", false); err != nil {
 		t.Fatal(err)
 	}
@@ -333,22 +310,10 @@ func TestRenameThatFailsKeepsItsTarget(t *testing.T) {
 // TestLeavingAgain: a stream that was written to after it was announced to go
 // is announced again.
 func TestLeavingAgain(t *testing.T) {
-	now := time.Now()
 	store := putStore()
 	c := Config{Store: store, Sinks: []Sink{streamSink()}}
 	in := killable(t, &c)
-	in.now = func() time.Time { now = now.Add(time.Millisecond); return now }
-	ino := create(t, in, "a.log")
-	appendOnce(t, in, ino, "one\n")
-	publish(t, in)
-	openFor(t, in, ino, Use{Read: true}) // exec 3<a.log; rm a.log
-	if err := in.Unlink(in.Root(), "a.log"); err != nil {
-		t.Fatal(err)
-	}
-	s := in.source(ino)
-	for range 2 {
-		in.look(s)
-	}
+	s, ino := lingers(t, in)
 	openFor(t, in, ino, Use{Write: true}) // echo two >> /dev/fd/3
 	appendOnce(t, in, ino, "two\n")
 	in.ReleaseFile(ino, Use{Write: true})

@@ -65,7 +65,7 @@ func TestRemovedDirectoryIsForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	if ino() != before {
-		t.Skip("the inode number is another")
+		t.Fatal("the inode number is another, nothing is tested")
 	}
 	f, err := os.Open(filepath.Join(dir, "d"))
 	if err != nil {
