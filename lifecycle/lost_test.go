@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sinkfs/sinkfs/backend"
+	"github.com/sinkfs/sinkfs/lifecycle/journal"
 )
 
 // damage does something to the spool's files whose paths contain match.
@@ -32,8 +33,8 @@ func damage(t *testing.T, in *Instance, match string, do func(path string) error
 func wantFailed(t *testing.T, in *Instance, path string) {
 	t.Helper()
 	c, err := in.checkpoint(t.Context(), Now)
-	if !errors.Is(err, ErrIncomplete) || len(c.Failed) != 1 || c.Failed[0].Path != path {
-		t.Errorf("checkpoint: %v, failed %+v, left out %+v; want %s to fail it", err, c.Failed, c.LeftOut, path)
+	if !errors.Is(err, ErrIncomplete) || c.State == journal.Complete || len(c.Failed) != 1 || c.Failed[0].Path != path {
+		t.Errorf("checkpoint %s: %v, failed %+v, left out %+v; want %s to fail it", c.State, err, c.Failed, c.LeftOut, path)
 	}
 }
 
