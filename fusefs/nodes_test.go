@@ -46,11 +46,7 @@ func TestForgetAfterATakeOver(t *testing.T) {
 // TestFilesLookedUpLastSurviveTheWorker: a program that has found a name opens
 // it, whoever answers.
 func TestFilesLookedUpLastSurviveTheWorker(t *testing.T) {
-	mem, err := newMemory(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	mem.reset()
+	mem := emptyMemory(t)
 	var before, after nodeTable
 	before.init(mem)
 	ids := make([]uint64, lookSlots+10)
@@ -73,4 +69,45 @@ func TestFilesLookedUpLastSurviveTheWorker(t *testing.T) {
 	if n := len(after.byID); n != lookSlots {
 		t.Errorf("%d nodes are known, want %d", n, lookSlots)
 	}
+}
+
+// TestDeadDirectoryAfterATakeOver: the kernel may still have a directory open
+// that was removed, whoever removed it: its id is not another's.
+func TestDeadDirectoryAfterATakeOver(t *testing.T) {
+	mem := emptyMemory(t)
+	var before, after nodeTable
+	before.init(mem)
+	id := before.seen("d", backend.Info{Key: "d", Dir: true})
+	before.goneStored("d")
+	after.init(mem)
+	after.adopt(nil)
+	if again := after.seen("d", backend.Info{Key: "d", Dir: true}); again == id {
+		t.Errorf("the directory made anew has id %x of the one that was removed", id)
+	}
+}
+
+// TestFindSkipsTheDead: a directory is found by the id that the kernel has, also
+// when the one removed before was forgotten since.
+func TestFindSkipsTheDead(t *testing.T) {
+	mem := emptyMemory(t)
+	var nodes nodeTable
+	nodes.init(mem)
+	first := nodes.seen("d", backend.Info{Key: "d", Dir: true})
+	nodes.goneStored("d")
+	second := nodes.seen("d", backend.Info{Key: "d", Dir: true})
+	nodes.forget(first, 1)
+	if id, ok := nodes.find("d"); !ok || id != second {
+		t.Errorf("find = %x, %v, want %x", id, ok, second)
+	}
+}
+
+// emptyMemory is what a mount begins with.
+func emptyMemory(t *testing.T) *memory {
+	t.Helper()
+	mem, err := newMemory(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem.reset()
+	return mem
 }
