@@ -2,6 +2,7 @@ package fusefs
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -73,7 +74,7 @@ func (c *controlFile) size() uint64 {
 	return uint64(len(c.content))
 }
 
-func (c *controlFile) read(ctx *fuse.Context, off int64, buf []byte) (fuse.ReadResult, error) {
+func (c *controlFile) read(ctx context.Context, off int64, buf []byte) (fuse.ReadResult, error) {
 	if err := c.load(); err != nil {
 		return nil, err
 	}
@@ -91,7 +92,7 @@ func (c *controlFile) read(ctx *fuse.Context, off int64, buf []byte) (fuse.ReadR
 }
 
 // readEvents waits for an event. It ends with the connection or the instance.
-func (c *controlFile) readEvents(ctx *fuse.Context, buf []byte) (int, error) {
+func (c *controlFile) readEvents(ctx context.Context, buf []byte) (int, error) {
 	select {
 	case c.turn <- struct{}{}:
 	case <-ctx.Done():

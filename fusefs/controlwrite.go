@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/hanwen/go-fuse/v2/fuse"
-
 	"github.com/sinkfs/sinkfs/lifecycle"
 	"github.com/sinkfs/sinkfs/lifecycle/journal"
 )
@@ -27,7 +25,7 @@ type awaited struct {
 
 // write triggers a checkpoint and waits for it. After EINTR the checkpoint
 // goes on, and a repeated write on the same handle waits for that one.
-func (c *controlFile) write(ctx *fuse.Context, data []byte) (int, error) {
+func (c *controlFile) write(ctx context.Context, data []byte) (int, error) {
 	t, err := parseTrigger(data)
 	if err != nil {
 		return 0, err

@@ -96,6 +96,7 @@ func (f *FS) FsyncDir(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	if err != nil || d.ino == 0 {
 		return f.status(err)
 	}
+	f.slow()
 	return f.status(f.in.Sync(d.ino))
 }
 
@@ -222,6 +223,7 @@ func (f *FS) list(id uint64) (entries []entry, path string, err error) {
 	if err != nil {
 		return nil, d.path, err
 	}
+	f.slow()
 	ctx, cancel := context.WithTimeout(f.lasting, listPatience)
 	defer cancel()
 	// Both are in byte order of the names; of two the spool's counts.

@@ -31,7 +31,7 @@ func TestStoreThatDoesNotAnswer(t *testing.T) {
 	defer func() { must(t, in.Close()) }()
 	fs, err := fusefs.New(t.Context(), fusefs.Config{Instance: in})
 	must(t, err)
-	defer fs.OnUnmount()
+	defer fs.Disconnected()
 	hangs.Store(true)
 
 	lookup := func(dir uint64, name string) fuse.Status {
@@ -66,7 +66,7 @@ func TestUnknownNodesAreStale(t *testing.T) {
 	defer func() { must(t, in.Close()) }()
 	fs, err := fusefs.New(t.Context(), fusefs.Config{Instance: in})
 	must(t, err)
-	defer fs.OnUnmount()
+	defer fs.Disconnected()
 	for _, id := range []uint64{2, 1<<61 + 5, 2<<62 + 77, 3 << 62, 3<<62 | 63<<56} {
 		for what, st := range map[string]fuse.Status{
 			"getattr": fs.GetAttr(nil, &fuse.GetAttrIn{InHeader: fuse.InHeader{NodeId: id}}, &fuse.AttrOut{}),

@@ -20,6 +20,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/sinkfs/sinkfs/fusefs/conn"
 	"github.com/sinkfs/sinkfs/internal/fault"
 	"github.com/sinkfs/sinkfs/lifecycle"
 	"github.com/sinkfs/sinkfs/lifecycle/catalog"
@@ -46,11 +47,11 @@ type Config struct {
 	Log    *slog.Logger
 }
 
-// FS answers the kernel. It implements fuse.RawFileSystem: all methods are
-// called by the server, concurrently.
+// FS answers the kernel. It implements conn.FileSystem: all methods are called
+// by the connection, concurrently.
 //
 // Order of use: New, Adopt (only to take a live connection over), then
-// fuse.NewServer with MountOptions, Serve and Run.
+// conn.New with MountOptions, Serve and Run.
 type FS struct {
 	in      *lifecycle.Instance
 	cat     *catalog.Catalog
@@ -66,7 +67,7 @@ type FS struct {
 	back    backings
 	store   storeGate
 
-	server  atomic.Pointer[fuse.Server]
+	conn    atomic.Pointer[conn.Conn]
 	adopted bool
 	lasting context.Context //nolint:containedctx // of calls that go on, interrupted or not, until the connection ends
 	stop    context.CancelFunc
@@ -76,7 +77,7 @@ type FS struct {
 	triggerFail *triggerFailure // of the last trigger that made no checkpoint
 }
 
-var _ fuse.RawFileSystem = (*FS)(nil)
+var _ conn.FileSystem = (*FS)(nil)
 
 // New prepares an FS; nothing is asked of the kernel yet. Calls take the values
 // of ctx, and go on until the connection ends.
@@ -127,16 +128,13 @@ func (f *FS) MountOptions() *fuse.MountOptions {
 		MaxWrite:      1 << 20,
 		MaxBackground: 64,
 		// Spool on overlayfs: one layer more than the default.
-		MaxStackDepth:           2,
-		MaxInflightRequestBytes: 64 << 20,
+		MaxStackDepth: 2,
 		// Without HANDLE_KILLPRIV_V2 each write asks for
 		// security.capability first. Never CAP_ATOMIC_O_TRUNC: writers run on
 		// during OPEN, and a base would land inside a write.
 		ExtraCapabilities: fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_READDIRPLUS_AUTO,
-		// A read of MaxWrite bytes does not fit into a pipe with its header.
-		DisableSplice: true,
-		Logger:        slog.NewLogLogger(f.log.Handler(), slog.LevelWarn),
-		PanicHandler:  f.panicked,
+		Logger:            slog.NewLogLogger(f.log.Handler(), slog.LevelWarn),
+		PanicHandler:      f.panicked,
 	}
 }
 
@@ -145,11 +143,14 @@ func (f *FS) panicked(what any) fuse.Status {
 	return fuse.EIO
 }
 
-// Init is called when the kernel and the server have agreed, before the first
-// call. Without an Adopt before it the connection is new and nothing of the
-// memory means anything.
-func (f *FS) Init(s *fuse.Server) {
-	f.server.Store(s)
+// Init does nothing: Connected does.
+func (f *FS) Init(*fuse.Server) {}
+
+// Connected is called when the kernel and the connection have agreed, before
+// the first call. Without an Adopt before it the connection is new and nothing
+// of the memory means anything.
+func (f *FS) Connected(c *conn.Conn) {
+	f.conn.Store(c)
 	if f.adopted {
 		return
 	}
@@ -191,11 +192,12 @@ func (f *FS) Run(ctx context.Context) error {
 	return nil
 }
 
+// Disconnected is called when the connection has ended: what waits for the
+// instance or the store gives up.
+func (f *FS) Disconnected() { f.stop() }
+
 // OnUnmount is called after the last request.
-func (f *FS) OnUnmount() {
-	f.stop()
-	f.waiting.Wait()
-}
+func (f *FS) OnUnmount() { f.waiting.Wait() }
 
 // String names the file system for the server.
 func (f *FS) String() string { return "sinkfs" }
@@ -203,9 +205,13 @@ func (f *FS) String() string { return "sinkfs" }
 // SetDebug does nothing: the server logs by MountOptions.
 func (f *FS) SetDebug(bool) {}
 
-// interruptible is the context of calls that end when the server says that the
-// caller was interrupted. Few do: Go programs interrupt their own calls all
-// the time.
-func interruptible(c fuse.Caller, cancel <-chan struct{}) *fuse.Context {
-	return &fuse.Context{Caller: c, Cancel: cancel}
+// interruptible is the context of calls that end when the kernel says that the
+// caller was interrupted, or the connection ends. Few do: Go programs
+// interrupt their own calls all the time. Such a call may wait for long; its
+// context costs a goroutine until it is released.
+func (f *FS) interruptible(c fuse.Caller, cancel <-chan struct{}) (ctx context.Context, release func()) {
+	f.slow()
+	ctx, stop := context.WithCancel(&fuse.Context{Caller: c, Cancel: cancel})
+	keep := context.AfterFunc(f.lasting, stop)
+	return ctx, func() { keep(); stop() }
 }

@@ -60,12 +60,12 @@ func (b *backings) decide(usable bool, reason string) {
 // probe registers a file without a name: what the kernel answers goes for the
 // whole mount.
 func (b *backings) probe() {
-	server := b.fs.server.Load()
+	conn := b.fs.conn.Load()
 	switch {
 	case b.fs.cfg.Passthrough == "off":
 		b.decide(false, "switched off")
 		return
-	case server.KernelSettings().Flags64()&fuse.CAP_PASSTHROUGH == 0:
+	case !conn.Offers(fuse.CAP_PASSTHROUGH):
 		b.decide(false, "the kernel has no FUSE passthrough, Linux 6.9 has")
 		return
 	}
@@ -75,12 +75,12 @@ func (b *backings) probe() {
 		return
 	}
 	defer func() { _ = unix.Close(fd) }()
-	id, errno := server.RegisterBackingFd(&fuse.BackingMap{Fd: int32(fd)})
+	id, errno := conn.OpenBacking(fd)
 	if errno != 0 {
 		b.decide(false, registerReason(errno))
 		return
 	}
-	_ = server.UnregisterBackingFd(id)
+	_ = conn.CloseBacking(id)
 	b.decide(true, "")
 }
 
@@ -179,12 +179,12 @@ func (b *backings) drop(s *inodeSlot) {
 }
 
 func (b *backings) unregister(id int32) {
-	server := b.fs.server.Load()
-	if id == 0 || server == nil {
+	conn := b.fs.conn.Load()
+	if id == 0 || conn == nil {
 		return
 	}
 	// EBADF: the connection has ended, and with it all that it held.
-	if errno := server.UnregisterBackingFd(id); errno != 0 && errno != syscall.EBADF {
+	if errno := conn.CloseBacking(id); errno != 0 && errno != syscall.EBADF {
 		b.fs.log.Warn("backing file not closed, its space stays taken until the unmount", slog.Any("error", errno))
 	}
 }
@@ -257,7 +257,7 @@ func (b *backings) register(ino uint64) (int32, error) {
 		return 0, err
 	}
 	defer func() { _ = f.Close() }()
-	id, errno := b.fs.server.Load().RegisterBackingFd(&fuse.BackingMap{Fd: int32(f.Fd())})
+	id, errno := b.fs.conn.Load().OpenBacking(int(f.Fd()))
 	if errno != 0 {
 		return 0, errors.New(registerReason(errno))
 	}

@@ -23,7 +23,9 @@ func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Rea
 	var err error
 	switch {
 	case h.ctl != nil:
-		res, err = h.ctl.read(interruptible(in.Caller, cancel), int64(in.Offset), buf)
+		ctx, release := f.interruptible(in.Caller, cancel)
+		defer release()
+		res, err = h.ctl.read(ctx, int64(in.Offset), buf)
 	case h.file != nil:
 		if in.ReadFlags&fuse.READ_LOCKOWNER == 0 && !h.has(handleAsFile) && h.file.slot.backing.Load() != 0 {
 			// For the page cache, by splice(2) and its kin: the kernel would
@@ -32,7 +34,7 @@ func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Rea
 		}
 		res, err = h.readSpool(int64(in.Offset), buf)
 	case h.key != "":
-		res, err = f.readFinished(interruptible(in.Caller, cancel), h, int64(in.Offset), buf)
+		res, err = f.readFinished(cancel, in, h, buf)
 	default:
 		err = fmt.Errorf("file of the handle: %w", errUnknownNode)
 	}
@@ -78,15 +80,17 @@ func pread(fd int, buf []byte, off int64) (int, error) {
 	}
 }
 
-func (f *FS) readFinished(ctx context.Context, h *handle, off int64, buf []byte) (fuse.ReadResult, error) {
-	c, err := h.content(ctx, f)
+func (f *FS) readFinished(cancel <-chan struct{}, in *fuse.ReadIn, h *handle, buf []byte) (fuse.ReadResult, error) {
+	c, err := h.content(f.lasting, f)
 	if err != nil {
 		return nil, err
 	}
 	if fd, ok := c.Fd(); ok {
-		return fuse.ReadResultFd(fd, off, len(buf)), nil
+		return fuse.ReadResultFd(fd, int64(in.Offset), len(buf)), nil
 	}
-	n, err := c.ReadAt(ctx, buf, off)
+	ctx, release := f.interruptible(in.Caller, cancel)
+	defer release()
+	n, err := c.ReadAt(ctx, buf, int64(in.Offset))
 	if err != nil {
 		return nil, err
 	}
@@ -99,6 +103,7 @@ func (h *handle) content(ctx context.Context, f *FS) (*catalog.File, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.finished == nil {
+		f.asksStore()
 		ctx, cancel := context.WithTimeout(ctx, listPatience)
 		defer cancel()
 		c, err := f.cat.Open(ctx, backend.Key(h.key))

@@ -53,6 +53,7 @@ func (f *FS) unlink(d directory, name string) error {
 	if info.Dir {
 		return syscall.EISDIR
 	}
+	f.asksStore()
 	return f.in.UnlinkFinished(f.lasting, d.key(name))
 }
 

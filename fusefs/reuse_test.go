@@ -27,7 +27,7 @@ func TestNodeOfAnInodeNumberThatCameBack(t *testing.T) {
 			defer func() { must(t, in.Close()) }()
 			fs, err := fusefs.New(t.Context(), fusefs.Config{Instance: in})
 			must(t, err)
-			defer fs.OnUnmount()
+			defer fs.Disconnected()
 
 			before := makeAndRemove(t, fs, "first")
 			after := before

@@ -39,6 +39,20 @@ func (g *storeGate) shut() {
 	g.closed = time.Now().Add(pause)
 }
 
+// asksStore comes before a call asks the store something.
+func (f *FS) asksStore() {
+	if f.cat.Remote() {
+		f.slow()
+	}
+}
+
+// slow says that a call will take long.
+func (f *FS) slow() {
+	if c := f.conn.Load(); c != nil { // in tests that call methods there is none
+		c.Slow()
+	}
+}
+
 // brief is the context of a call that asks the store about a name in passing:
 // a store that does not answer has nothing there.
 func (f *FS) brief() (context.Context, context.CancelFunc) {
@@ -46,6 +60,7 @@ func (f *FS) brief() (context.Context, context.CancelFunc) {
 	if !f.store.open() {
 		wait = 0
 	}
+	f.asksStore()
 	return context.WithTimeout(f.lasting, wait)
 }
 
@@ -62,6 +77,7 @@ func (f *FS) stat(key string) (backend.Info, error) {
 	if !f.store.open() {
 		return backend.Info{}, errAbsent
 	}
+	f.asksStore()
 	ctx, cancel := context.WithTimeout(f.lasting, patience)
 	defer cancel()
 	info, err := f.cat.Stat(ctx, backend.Key(key))

@@ -8,11 +8,11 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
 	"github.com/sinkfs/sinkfs/backend/local"
 	"github.com/sinkfs/sinkfs/fusefs"
+	"github.com/sinkfs/sinkfs/fusefs/conn"
 	"github.com/sinkfs/sinkfs/lifecycle"
 )
 
@@ -51,7 +51,7 @@ func serve(c daemonConfig) error {
 	if err != nil {
 		return err
 	}
-	server, err := connect(fs, c.TakeOver)
+	live, err := connect(fs, c.TakeOver)
 	if err != nil {
 		return err
 	}
@@ -63,31 +63,37 @@ func serve(c daemonConfig) error {
 		}
 	}()
 	_ = unix.Close(5)
-	server.Serve()
-	return nil
+	return live.Serve()
 }
 
-func connect(fs *fusefs.FS, takeOver bool) (*fuse.Server, error) {
+func connect(fs *fusefs.FS, takeOver bool) (*conn.Conn, error) {
 	const fd = 3
+	c := conn.New(fs, fs.MountOptions())
+	request := syntheticInit()
+	if takeOver {
+		if err := fs.Adopt(); err != nil {
+			return nil, err
+		}
+	} else {
+		request = make([]byte, 2<<20)
+		n, err := unix.Read(fd, request)
+		if err != nil {
+			return nil, err
+		}
+		request = request[:n]
+	}
+	answer, err := c.Negotiate(request)
+	if err != nil {
+		return nil, err
+	}
 	if !takeOver {
-		return fuse.NewServer(fs, fmt.Sprintf("/dev/fd/%d", fd), fs.MountOptions())
+		if _, err := unix.Write(fd, answer); err != nil {
+			return nil, err
+		}
 	}
-	if err := fs.Adopt(); err != nil {
-		return nil, err
-	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET, 0)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := unix.Write(pair[1], syntheticInit()); err != nil {
-		return nil, err
-	}
-	server, err := fuse.NewServer(fs, fmt.Sprintf("/dev/fd/%d", pair[0]), fs.MountOptions())
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Dup3(fd, pair[0], unix.O_CLOEXEC); err != nil {
-		return nil, err
+	c.Attach(os.NewFile(fd, "/dev/fuse"))
+	if !takeOver {
+		return c, nil
 	}
 	for _, code := range []uint32{7, 8} { // RESEND, INC_EPOCH
 		var n [16]byte
@@ -97,7 +103,7 @@ func connect(fs *fusefs.FS, takeOver bool) (*fuse.Server, error) {
 			return nil, fmt.Errorf("notification %d: %w", code, err)
 		}
 	}
-	return server, nil
+	return c, nil
 }
 
 // syntheticInit is the INIT that the kernel sent to the first worker, more or

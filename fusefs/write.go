@@ -24,7 +24,9 @@ func (f *FS) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (uint3
 	case h == nil:
 		return 0, f.status(errHandle)
 	case h.ctl != nil:
-		n, err := h.ctl.write(interruptible(in.Caller, cancel), data)
+		ctx, release := f.interruptible(in.Caller, cancel)
+		defer release()
+		n, err := h.ctl.write(ctx, data)
 		return uint32(n), f.status(err)
 	case h.file == nil:
 		return 0, f.status(h.notWritten())
@@ -175,6 +177,7 @@ func (f *FS) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 		}
 		return fuse.OK
 	}
+	f.slow()
 	return f.status(f.in.Sync(h.file.ino))
 }
 

@@ -203,7 +203,7 @@ func (w *work) runMounted(ctx context.Context, notices *fusefs.Notices) error {
 			return fmt.Errorf("%w: %w", mount.ErrDiffers, err)
 		}
 	}
-	server, err := w.NewServer(w.fs, w.fs.MountOptions())
+	c, err := w.Connect(w.fs, w.fs.MountOptions())
 	if err != nil {
 		return fail(codeMount, err)
 	}
@@ -217,6 +217,6 @@ func (w *work) runMounted(ctx context.Context, notices *fusefs.Notices) error {
 	served := make(chan error, 1)
 	// Not waited for: what a worker that makes room has in hand stays
 	// unanswered, and the next one gets it.
-	go func() { served <- w.Serve(server) }()
+	go func() { served <- w.Serve(c) }()
 	return w.obey(ctx, e, served)
 }

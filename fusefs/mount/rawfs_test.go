@@ -15,6 +15,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
+	"github.com/sinkfs/sinkfs/fusefs/conn"
 	"github.com/sinkfs/sinkfs/fusefs/mount"
 )
 
@@ -70,7 +71,7 @@ const (
 type rawFS struct {
 	fuse.RawFileSystem
 	plan   plan
-	server *fuse.Server
+	conn   *conn.Conn
 	memory []byte
 	over   bool
 	mu     sync.Mutex
@@ -91,8 +92,10 @@ func (r *rawFS) word(i int) *atomic.Uint64 {
 
 func (r *rawFS) String() string { return "raw" }
 
-func (r *rawFS) Init(s *fuse.Server) {
-	r.server = s
+func (r *rawFS) Disconnected() {}
+
+func (r *rawFS) Connected(c *conn.Conn) {
+	r.conn = c
 	if !r.over {
 		r.word(0).Store(0)
 	}
@@ -170,7 +173,7 @@ func (r *rawFS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse
 	defer r.mu.Unlock()
 	backing := r.word(0) // the id belongs to the connection
 	if backing.Load() == 0 {
-		id, errno := r.server.RegisterBackingFd(&fuse.BackingMap{Fd: int32(r.file(in.NodeId).Fd())})
+		id, errno := r.conn.OpenBacking(int(r.file(in.NodeId).Fd()))
 		if errno != 0 {
 			r.plan.note("register", errno.Error())
 			return fuse.Status(errno)
@@ -257,7 +260,7 @@ func serveRaw(p plan, w *mount.Worker) error {
 	if p.has("other") {
 		opts.MaxWrite = 1 << 17
 	}
-	server, err := w.NewServer(raw, opts)
+	c, err := w.Connect(raw, opts)
 	if errors.Is(err, mount.ErrDiffers) {
 		return w.Refuse(err.Error())
 	}
@@ -265,7 +268,7 @@ func serveRaw(p plan, w *mount.Worker) error {
 		return err
 	}
 	go func() {
-		if err := w.Serve(server); err != nil {
+		if err := w.Serve(c); err != nil {
 			p.note("serve-error", err.Error())
 		}
 	}()

@@ -10,8 +10,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"github.com/sinkfs/sinkfs/fusefs/conn"
 )
 
 // OrderKind is what the supervisor wants of a worker.
@@ -40,7 +41,7 @@ type Progress struct {
 }
 
 // Worker is the side of the process that serves. Its methods are called in
-// this order: Ready, NewServer, Serve; beside them whatever the orders ask
+// this order: Ready, Connect, Serve; beside them whatever the orders ask
 // for; last Done or Fail, and the process ends.
 type Worker struct {
 	// Memory is shared with the workers before and after this one, on the
@@ -175,12 +176,11 @@ func (w *Worker) Ready() error {
 }
 
 // Serve answers requests until the connection ends.
-func (w *Worker) Serve(server *fuse.Server) error {
+func (w *Worker) Serve(c *conn.Conn) error {
 	if err := w.link.write(message{Kind: kindServing}, nil); err != nil {
 		return err
 	}
-	server.Serve()
-	err := w.dev.Close()
+	err := errors.Join(c.Serve(), w.dev.Close())
 	// A supervisor that is gone has no ear for this.
 	return errors.Join(err, w.link.write(message{Kind: kindGone}, nil))
 }

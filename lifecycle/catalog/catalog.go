@@ -79,6 +79,9 @@ func New(store backend.Store, o Options) *Catalog {
 	return c
 }
 
+// Remote is whether an answer may take longer than a disk's.
+func (c *Catalog) Remote() bool { return !c.store.Properties().Local }
+
 // Stat returns the finished file or the directory at k; "" is the target
 // itself, always a directory. ErrNotExist when there is neither. While a
 // remote store is down it answers from memory or with ErrTransient, at once.

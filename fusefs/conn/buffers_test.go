@@ -1,0 +1,37 @@
+package conn
+
+import (
+	"encoding/binary"
+	"os"
+	"testing"
+	"unsafe"
+)
+
+// A kill must not make the kernel fault a page in.
+func TestReadBuffersAreResident(t *testing.T) {
+	pagemap, err := os.Open("/proc/self/pagemap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pagemap.Close()
+	var b buffers
+	b.init(1 << 20)
+	for n := range keptLarge + 2 {
+		buf, err := b.get()
+		if err != nil || len(buf) < 1<<20 {
+			t.Fatalf("buffer %d is of %d bytes: %v", n, len(buf), err)
+		}
+		page := uintptr(os.Getpagesize())
+		for i := uintptr(0); i < uintptr(len(buf)); i += page {
+			var entry [8]byte
+			at := (uintptr(unsafe.Pointer(&buf[0])) + i) / page
+			if _, err := pagemap.ReadAt(entry[:], int64(at*8)); err != nil {
+				t.Fatal(err)
+			}
+			if binary.NativeEndian.Uint64(entry[:])>>63 == 0 {
+				t.Fatalf("buffer %d: page %d is not in memory", n, i/page)
+			}
+		}
+		defer b.put(buf)
+	}
+}
