@@ -108,11 +108,18 @@ func newUID() (string, error) {
 func (in *Instance) meet(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, firstContact)
 	defer cancel()
-	if err := in.store.Check(ctx); err != nil {
-		return fmt.Errorf("target %s: %w: %w", in.cfg.Target, ErrTarget, err)
+	again := time.NewTicker(firstTries / 10)
+	defer again.Stop()
+	for begun := time.Now(); ; <-again.C {
+		err := in.store.Check(ctx)
+		switch {
+		case err == nil:
+			in.target.ok()
+			return nil
+		case !errors.Is(err, backend.ErrTransient), time.Since(begun) > firstTries, ctx.Err() != nil:
+			return fmt.Errorf("target %s: %w: %w", in.cfg.Target, ErrTarget, err)
+		}
 	}
-	in.target.ok()
-	return nil
 }
 
 func (in *Instance) holdsUnfinished(r recovery) bool {

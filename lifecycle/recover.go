@@ -23,6 +23,8 @@ const (
 	// firstContact is how long a target that was never reached may take: a
 	// mount of it has an answer within 15 s, with its start and end.
 	firstContact = 12 * time.Second
+	// firstTries is how long a target that fails at once is asked again.
+	firstTries = 3 * time.Second
 )
 
 // Open recovers the state directory: the journal is verified, the spool

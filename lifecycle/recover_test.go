@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -160,4 +161,35 @@ func (c *cutter) segmentsOrNone() []segment {
 		return nil
 	}
 	return c.segments()
+}
+
+// TestFirstContactIsTriedAgain: a target that was never reached and fails for a
+// moment is no error, one that refuses is at once.
+func TestFirstContactIsTriedAgain(t *testing.T) {
+	for _, test := range []struct {
+		says  error
+		times int
+		fails bool
+	}{{backend.ErrTransient, 2, false}, {backend.ErrTransient, 1 << 30, true}, {backend.ErrPermission, 2, true}} {
+		asked := 0
+		store := mem.New(mem.Options{Before: func(_ context.Context, op mem.Op, _ backend.Key) error {
+			if op != mem.Check {
+				return nil
+			}
+			if asked++; asked > test.times {
+				return nil
+			}
+			return test.says
+		}})
+		in, err := Open(t.Context(), Config{StateDir: t.TempDir(), Store: store})
+		if err == nil {
+			err = in.Close()
+		}
+		if test.fails != errors.Is(err, ErrTarget) || !test.fails && err != nil {
+			t.Errorf("%v %d times: %v", test.says, test.times, err)
+		}
+		if errors.Is(test.says, backend.ErrPermission) && asked != 1 {
+			t.Errorf("a refusal was asked for %d times, want once", asked)
+		}
+	}
 }
