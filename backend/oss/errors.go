@@ -116,7 +116,11 @@ func (s *Store) failure(ctx context.Context, what string, err error, header http
 
 func (s *Store) meaning(err error, header http.Header) (m objects.Meaning, said string) {
 	if answer, ok := errors.AsType[aliyun.ServiceError](err); ok {
-		return ofAnswer(answer)
+		m, said = ofAnswer(answer)
+		if errors.Is(m.Kind, backend.ErrTransient) {
+			said = s.options.Endpoint + " answered " + said
+		}
+		return m, said
 	}
 	if redirect, ok := errors.AsType[*redirectError](err); ok {
 		return objects.Meaning{Kind: backend.ErrUnsupported, Remedy: remedyRegion}, redirect.Error()

@@ -63,8 +63,8 @@ func TestErrorCodes(t *testing.T) {
 		{403, "UserDisable", backend.ErrPermission, "overdue"},
 		{503, "SlowDown", backend.ErrTransient, "fewer requests"},
 		{503, "DownloadTrafficRateLimitExceeded", backend.ErrTransient, "fewer requests"},
-		{503, "", backend.ErrTransient, "503"},
-		{500, "InternalError", backend.ErrTransient, "500"},
+		{503, "", backend.ErrTransient, "http://127.0.0.1:PORT answered 503"},
+		{500, "InternalError", backend.ErrTransient, "http://127.0.0.1:PORT answered 500"},
 		{404, "NoSuchBucket", backend.ErrUnsupported, "no such bucket"},
 		{400, "BucketTransferAccDisabled", backend.ErrUnsupported, "store.oss.accelerate"},
 		{404, "PageNotFound", backend.ErrTransient, "check store.oss.endpoint"},
@@ -75,7 +75,8 @@ func TestErrorCodes(t *testing.T) {
 			ossfake.Refuse(w, r, tt.status, tt.code)
 			return true
 		})
-		backendtest.Says(t, "Check when the store says "+tt.code, open(t, server, oss.Options{}).Check(t.Context()), tt.kind, tt.words)
+		words := strings.Replace(tt.words, "http://127.0.0.1:PORT", server.URL, 1)
+		backendtest.Says(t, "Check when the store says "+tt.code, open(t, server, oss.Options{}).Check(t.Context()), tt.kind, words)
 	}
 	for name, tt := range map[string]struct {
 		answer http.HandlerFunc

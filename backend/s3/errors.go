@@ -131,6 +131,9 @@ func (s *Store) failure(ctx context.Context, what string, err error) error {
 			m = ofStatus(answer.HTTPStatusCode(), said)
 		}
 		said = fmt.Sprintf("%d %s", answer.HTTPStatusCode(), said)
+		if errors.Is(m.Kind, backend.ErrTransient) {
+			said = s.endpoint() + " answered " + said
+		}
 		if region := answer.Response.Header.Get("X-Amz-Bucket-Region"); region != "" && m.Remedy == remedyRegion {
 			m.Remedy = "the bucket is in another region, set store.s3.region to " + region
 		}

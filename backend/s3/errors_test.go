@@ -70,8 +70,8 @@ func TestErrorsOfAmazon(t *testing.T) {
 		{400, "ExpiredToken", nil, backend.ErrPermission, "renew the credentials"},
 		{403, "AccessDenied", nil, backend.ErrPermission, "s3:PutObject"},
 		{503, "SlowDown", nil, backend.ErrTransient, "fewer requests"},
-		{503, "", nil, backend.ErrTransient, "503"},
-		{500, "InternalError", nil, backend.ErrTransient, "500"},
+		{503, "", nil, backend.ErrTransient, "http://127.0.0.1:PORT answered 503"},
+		{500, "InternalError", nil, backend.ErrTransient, "http://127.0.0.1:PORT answered 500"},
 		{404, "NoSuchBucket", nil, backend.ErrUnsupported, "no such bucket"},
 		{501, "NotImplemented", nil, backend.ErrUnsupported, "store.s3.checksum"},
 		{404, "PageNotFound", nil, backend.ErrTransient, "check store.s3.endpoint"},
@@ -86,7 +86,8 @@ func TestErrorsOfAmazon(t *testing.T) {
 			return true
 		}
 		s := open(t, s3.Options{Bucket: "b", Endpoint: f.URL})
-		backendtest.Says(t, "Check when the store says "+tt.code, s.Check(t.Context()), tt.kind, tt.words)
+		words := strings.Replace(tt.words, "http://127.0.0.1:PORT", f.URL, 1)
+		backendtest.Says(t, "Check when the store says "+tt.code, s.Check(t.Context()), tt.kind, words)
 	}
 }
 
