@@ -150,10 +150,11 @@ func (b *bench) fresh(name string) (string, error) {
 // called: one in use looks long for an inode that was not removed within the
 // last minute (recently_deleted in fs/ext4/ialloc.c), sinkfs or not.
 func (b *bench) newFileSystem(ctx context.Context) (back func(), err error) {
-	image, point := filepath.Join(b.dir, "ext4.img"), filepath.Join(b.dir, "ext4")
-	if err := os.Mkdir(point, 0o755); err != nil {
+	point, err := b.fresh("ext4")
+	if err != nil {
 		return nil, err
 	}
+	image := point + ".img"
 	for _, args := range [][]string{
 		{"truncate", "-s", "8G", image},
 		{"mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", image},

@@ -79,7 +79,12 @@ func benchStore(ctx context.Context, b *bench) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.server.Stop()) }()
+	back, err := b.newFileSystem(ctx)
+	if err != nil {
+		return err
+	}
 	l, err := r.mount(ctx, twoSinks)
+	back()
 	if err != nil {
 		return err
 	}
@@ -97,7 +102,7 @@ func benchStore(ctx context.Context, b *bench) (err error) {
 	if err := l.close(); err != nil {
 		return err
 	}
-	if l, err = r.mount(ctx, twoSinks); err != nil { // without thousands of small files
+	if l, err = r.mount(ctx, twoSinks); err != nil { // without thousands of small files, on the disk
 		return err
 	}
 	if err := r.shipping(ctx, l, rclone, s3fs); err != nil {
