@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -8,6 +9,8 @@ import (
 
 	"github.com/sinkfs/sinkfs/backend"
 	"github.com/sinkfs/sinkfs/backend/mem"
+	"github.com/sinkfs/sinkfs/internal/sinkfstest"
+	"github.com/sinkfs/sinkfs/lifecycle/journal"
 )
 
 // TestRenamedBehindTheBarrier: records keep the directory they were written in,
@@ -136,4 +139,82 @@ func TestNumbersRiseThroughABarrier(t *testing.T) {
 		t.Errorf("in order of numbers: %q", got)
 	}
 	in.ReleaseFile(ino, Use{Write: true})
+}
+
+// TestTriggerBehindTheBarrier: whoever asks while a checkpoint is under way
+// gets one that has what was written before asking.
+func TestTriggerBehindTheBarrier(t *testing.T) {
+	committing, release := make(chan struct{}, 1), make(chan struct{})
+	store := mem.New(mem.Options{
+		Properties: backend.Properties{StageAbove: 1 << 20},
+		Before: func(_ context.Context, op mem.Op, _ backend.Key) error {
+			if op == mem.Put {
+				select {
+				case committing <- struct{}{}:
+				default:
+				}
+				<-release
+			}
+			return nil
+		},
+	})
+	in := openInstance(t, Config{Store: store, Sinks: []Sink{streamSink()}})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- in.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	ino := create(t, in, "a.log")
+	ask := func() chan journal.Checkpoint {
+		answer := make(chan journal.Checkpoint, 1)
+		go func() {
+			c, err := in.Checkpoint(ctx, Now)
+			if err != nil {
+				t.Error(err)
+			}
+			answer <- c
+		}()
+		return answer
+	}
+	appendOnce(t, in, ino, "one\n")
+	first := ask()
+	<-committing
+	appendOnce(t, in, ino, "two\n")
+	second := ask()
+	sinkfstest.Eventually(t, "the second has asked", func() bool {
+		in.rounds.mu.Lock()
+		defer in.rounds.mu.Unlock()
+		return in.rounds.waiting != nil
+	})
+	close(release)
+	a, b := <-first, <-second
+	if b.ID <= a.ID || a.Parts != 1 || b.Parts != 1 {
+		t.Errorf("the answers are checkpoint %d of %d parts and %d of %d, want the second to have what was written before it was asked for", a.ID, a.Parts, b.ID, b.Parts)
+	}
+	if got := published(store); got != "one\n|two\n" {
+		t.Errorf("published %q", got)
+	}
+}
+
+// TestPartsHaveTheTimeOfTheirLastRecord, and not that of the checkpoint.
+func TestPartsHaveTheTimeOfTheirLastRecord(t *testing.T) {
+	store := putStore()
+	in := openInstance(t, Config{Store: store, Sinks: []Sink{streamSink()}})
+	ino := create(t, in, "a.log")
+	before := time.Now()
+	appendOnce(t, in, ino, "one\n")
+	in.look(in.source(ino))
+	after := time.Now()
+	in.now = func() time.Time { return time.Now().Add(time.Hour) }
+	publish(t, in)
+	for key := range store.Objects() {
+		info, err := store.Stat(t.Context(), key)
+		if err != nil || info.ModTime.Before(before.Add(-time.Second)) || info.ModTime.After(after) || info.Mode != streamMode {
+			t.Errorf("%s is of %v, mode %o (%v), written between %v and %v", key, info.ModTime, info.Mode, err, before, after)
+		}
+	}
 }
