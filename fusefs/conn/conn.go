@@ -52,13 +52,14 @@ type Conn struct {
 	resting  atomic.Bool   // watch waits for woken
 	woken    chan struct{}
 	ended    sync.Once
-	err      error // why the connection ended
+	over     chan struct{} // closed when the connection has ended
+	err      error         // why
 	running  sync.WaitGroup
 }
 
 // New is a connection that calls fs; nothing is asked of the kernel yet.
 func New(fs FileSystem, opts *fuse.MountOptions) *Conn {
-	return &Conn{fs: fs, opts: opts, proto: fuse.NewProtocolServer(fs, opts), woken: make(chan struct{}, 1)}
+	return &Conn{fs: fs, opts: opts, proto: fuse.NewProtocolServer(fs, opts), woken: make(chan struct{}, 1), over: make(chan struct{})}
 }
 
 // Negotiate is the answer to the INIT request, of which the kernel sends one
@@ -87,13 +88,10 @@ func (c *Conn) Attach(dev *os.File) {
 // Serve answers requests until the connection ends, and returns after the last
 // answer. An error says that it ended in another way than by an unmount.
 func (c *Conn) Serve() error {
-	watched := make(chan struct{})
 	c.resting.Store(true)
-	go func() { defer close(watched); c.watch() }()
+	c.running.Go(c.watch) // until the end: Wait does not see a moment without receivers before
 	c.another()
 	c.running.Wait()
-	close(c.woken)
-	<-watched
 	c.fs.OnUnmount()
 	return c.err
 }
@@ -102,8 +100,7 @@ func (c *Conn) Serve() error {
 // Called by the file system, as often as it likes.
 func (c *Conn) Slow() { c.another() }
 
-// another starts a receiver unless one waits already. While the connection
-// lives there is one that waits or answers, so Serve waits for this one too.
+// another starts a receiver unless one waits already.
 func (c *Conn) another() {
 	if c.waiting.CompareAndSwap(0, 1) {
 		c.running.Go(c.receive)
@@ -167,6 +164,7 @@ func (c *Conn) end(err error) {
 		if !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.ECONNABORTED) {
 			c.err = fmt.Errorf("next request: %w", err)
 		}
+		close(c.over)
 		c.fs.Disconnected()
 	})
 }

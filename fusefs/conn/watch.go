@@ -13,11 +13,16 @@ const (
 
 // watch starts another receiver when the answers of all that there are take
 // long: they wait for the disk, or for another call. It runs while requests
-// come.
+// come, until the connection ends: there is nothing to receive then.
 func (c *Conn) watch() {
 	timer := time.NewTimer(tick)
 	defer timer.Stop()
-	for range c.woken {
+	for {
+		select {
+		case <-c.woken:
+		case <-c.over:
+			return
+		}
 		seen := c.observe(timer)
 		c.resting.Store(true)
 		if c.requests.Load() != seen {
@@ -32,7 +37,11 @@ func (c *Conn) observe(timer *time.Timer) (seen uint64) {
 	for quiet := 0; quiet < restAfter; quiet++ {
 		seen = c.requests.Load()
 		timer.Reset(tick)
-		<-timer.C
+		select {
+		case <-timer.C:
+		case <-c.over:
+			return seen
+		}
 		switch {
 		case c.requests.Load() != seen:
 			quiet = 0
