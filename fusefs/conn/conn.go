@@ -15,6 +15,7 @@ package conn
 import (
 	"errors"
 	"fmt"
+	"log"
 	"os"
 	"runtime"
 	"sync"
@@ -59,7 +60,11 @@ type Conn struct {
 
 // New is a connection that calls fs; nothing is asked of the kernel yet.
 func New(fs FileSystem, opts *fuse.MountOptions) *Conn {
-	return &Conn{fs: fs, opts: opts, proto: fuse.NewProtocolServer(fs, opts), woken: make(chan struct{}, 1), over: make(chan struct{})}
+	o := *opts
+	if o.Logger == nil {
+		o.Logger = log.Default()
+	}
+	return &Conn{fs: fs, opts: &o, proto: fuse.NewProtocolServer(fs, &o), woken: make(chan struct{}, 1), over: make(chan struct{})}
 }
 
 // Negotiate is the answer to the INIT request, of which the kernel sends one
@@ -154,6 +159,15 @@ func (c *Conn) stay(w *wait) bool {
 		if c.waiting.CompareAndSwap(others, others+1) {
 			return true
 		}
+	}
+}
+
+func (c *Conn) isOver() bool {
+	select {
+	case <-c.over:
+		return true
+	default:
+		return false
 	}
 }
 

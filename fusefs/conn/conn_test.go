@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"path/filepath"
 	"sync"
@@ -28,6 +29,7 @@ type names struct {
 	held         chan struct{} // told for each that is held
 	release      chan struct{} // closed at the end
 	disconnected atomic.Bool
+	logged       lines
 	unmounted    atomic.Bool
 
 	mu      sync.Mutex
@@ -37,6 +39,14 @@ type names struct {
 func (f *names) Connected(c *conn.Conn) { f.conn = c }
 func (f *names) Disconnected()          { f.disconnected.Store(true) }
 func (f *names) OnUnmount()             { f.unmounted.Store(true) }
+
+// lines counts what is logged.
+type lines struct{ n atomic.Int32 }
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.n.Add(1)
+	return len(p), nil
+}
 
 const file = 2
 
@@ -113,7 +123,7 @@ func mount(t *testing.T) *mounted {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := conn.New(m.names, &fuse.MountOptions{MaxWrite: 1 << 20})
+	c := conn.New(m.names, &fuse.MountOptions{MaxWrite: 1 << 20, Logger: log.New(&m.logged, "", 0)})
 	answer, err := c.Negotiate(request[:n])
 	if err != nil {
 		t.Fatal(err)
@@ -185,6 +195,41 @@ func TestOneSlowAnswerHoldsNobody(t *testing.T) {
 			m.end(t)
 			wg.Wait()
 		})
+	}
+}
+
+// abort ends the connection under its calls.
+func (m *mounted) abort(t *testing.T) {
+	t.Helper()
+	if err := unix.Unmount(m.dir, unix.MNT_FORCE); err != nil && !errors.Is(err, unix.EBUSY) {
+		t.Fatal(err)
+	}
+	for begun := time.Now(); !m.disconnected.Load(); time.Sleep(time.Millisecond) {
+		if time.Since(begun) > 5*time.Second {
+			t.Fatal("the file system is not told of the end")
+		}
+	}
+}
+
+// That nobody wants the answers any more is nothing to warn of.
+func TestCallsUnderWayWhenTheConnectionIsAborted(t *testing.T) {
+	m := mount(t)
+	cwd, err := unix.Open(m.dir, unix.O_PATH|unix.O_CLOEXEC, 0) // else the mount goes too
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	const callers = 50
+	m.stat(&wg, "slow%d", callers)
+	for range callers {
+		<-m.held
+	}
+	m.abort(t)
+	wg.Wait()
+	_ = unix.Close(cwd)
+	m.end(t)
+	if n := m.logged.n.Load(); n > 0 {
+		t.Errorf("%d lines are logged", n)
 	}
 }
 

@@ -165,7 +165,7 @@ func (c *Conn) answer(r *request) {
 			continue
 		case nil, unix.ENODEV, unix.ECONNABORTED:
 		case unix.ENOENT:
-			if op != opInterrupt && op != opRelease && op != opReleaseDir {
+			if op != opInterrupt && op != opRelease && op != opReleaseDir && !c.isOver() {
 				c.opts.Logger.Printf("the caller of request %d, operation %d, did not wait for its answer", unique, op)
 			}
 		default:
