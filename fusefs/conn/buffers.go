@@ -14,6 +14,9 @@ const (
 	mostLarge = 64
 	// keptLarge are kept for the next ones.
 	keptLarge = 4
+	// usual is for what cat(1) and the kernel's read-ahead read at once. Who
+	// reads events holds that much while nothing happens, not 1 MiB.
+	usual = 128<<10 + answerSize
 )
 
 // buffers are what requests are read into. All of their pages are there.
@@ -27,7 +30,7 @@ type buffers struct {
 	size    int
 	out     chan struct{} // a place for each that is not here
 	spare   chan []byte
-	answers sync.Pool // of *[]byte, for what is read
+	answers [2]sync.Pool // of *[]byte, for what is read: up to usual, and longer
 }
 
 func (b *buffers) init(maxWrite int) {
@@ -62,10 +65,21 @@ func (b *buffers) put(buf []byte) {
 
 // answer is memory for a long answer; it need not be there yet.
 func (b *buffers) answer(n int) []byte {
-	if buf, ok := b.answers.Get().(*[]byte); ok && cap(*buf) >= n {
+	pool, size := b.answersOf(n)
+	if buf, ok := pool.Get().(*[]byte); ok && cap(*buf) >= n {
 		return (*buf)[:n]
 	}
-	return make([]byte, n, max(n, b.size))
+	return make([]byte, n, max(n, size))
 }
 
-func (b *buffers) putAnswer(buf []byte) { b.answers.Put(&buf) }
+func (b *buffers) putAnswer(buf []byte) {
+	pool, _ := b.answersOf(cap(buf))
+	pool.Put(&buf)
+}
+
+func (b *buffers) answersOf(n int) (pool *sync.Pool, size int) {
+	if n <= usual {
+		return &b.answers[0], usual
+	}
+	return &b.answers[1], b.size
+}

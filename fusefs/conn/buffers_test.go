@@ -35,3 +35,19 @@ func TestReadBuffersAreResident(t *testing.T) {
 		defer b.put(buf)
 	}
 }
+
+// A caller that reads events holds its answer for as long as nothing happens.
+func TestAnswersAreAsLongAsAsked(t *testing.T) {
+	var b buffers
+	b.init(1 << 20)
+	for _, n := range []int{10_000, 128<<10 + answerSize, 128<<10 + answerSize + 1, 1<<20 + answerSize, 5 << 20} {
+		for range 3 {
+			buf := b.answer(n)
+			if len(buf) != n || n <= 128<<10+answerSize && cap(buf) > 160<<10 {
+				t.Fatalf("an answer of %d bytes is %d of %d", n, len(buf), cap(buf))
+			}
+			defer b.putAnswer(buf)
+			b.putAnswer(b.answer(n))
+		}
+	}
+}
