@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,9 +40,39 @@ func (b *buffers) init(maxWrite int) {
 	b.out, b.spare = make(chan struct{}, mostLarge), make(chan []byte, keptLarge)
 }
 
-// get waits while too many are out.
-func (b *buffers) get() ([]byte, error) {
-	b.out <- struct{}{}
+// lookAgain is how often who waits for a buffer looks around.
+const lookAgain = 100 * time.Millisecond
+
+// get waits while too many are out, or there is no memory for another. Beside
+// that it asks at times whether to give up, with what went wrong if anything.
+func (b *buffers) get(giveUp func(wrong error) error) ([]byte, error) {
+	for {
+		select {
+		case b.out <- struct{}{}:
+		default:
+			select {
+			case b.out <- struct{}{}:
+			case <-time.After(lookAgain):
+				if err := giveUp(nil); err != nil {
+					return nil, err
+				}
+				continue
+			}
+		}
+		buf, err := b.take()
+		if err == nil {
+			return buf, nil
+		}
+		<-b.out
+		if err := giveUp(err); err != nil {
+			return nil, err
+		}
+		time.Sleep(lookAgain)
+	}
+}
+
+// take has a place already.
+func (b *buffers) take() ([]byte, error) {
 	select {
 	case buf := <-b.spare:
 		return buf, nil

@@ -2,9 +2,12 @@ package conn
 
 import (
 	"encoding/binary"
+	"errors"
 	"os"
 	"testing"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // A kill must not make the kernel fault a page in.
@@ -17,7 +20,7 @@ func TestReadBuffersAreResident(t *testing.T) {
 	var b buffers
 	b.init(1 << 20)
 	for n := range keptLarge + 2 {
-		buf, err := b.get()
+		buf, err := b.get(nil)
 		if err != nil || len(buf) < 1<<20 {
 			t.Fatalf("buffer %d is of %d bytes: %v", n, len(buf), err)
 		}
@@ -49,5 +52,35 @@ func TestAnswersAreAsLongAsAsked(t *testing.T) {
 			defer b.putAnswer(buf)
 			b.putAnswer(b.answer(n))
 		}
+	}
+}
+
+func TestNoMemoryIsWaitedFor(t *testing.T) {
+	var b buffers
+	b.init(1 << 20)
+	b.size = 1 << 60 // more than there is
+	over, tries := errors.New("over"), 0
+	giveUp := func(wrong error) error {
+		if tries++; !errors.Is(wrong, unix.ENOMEM) {
+			t.Errorf("try %d: %v", tries, wrong)
+		}
+		if tries == 3 {
+			return over
+		}
+		return nil
+	}
+	if _, err := b.get(giveUp); !errors.Is(err, over) || tries != 3 {
+		t.Fatalf("after %d tries: %v", tries, err)
+	}
+	tries, b.size = 0, 1<<20
+	for range mostLarge { // each has a place, also after that
+		buf, err := b.get(giveUp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.put(buf)
+	}
+	if tries > 0 {
+		t.Errorf("%d tries", tries)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -30,6 +32,7 @@ type names struct {
 	release      chan struct{} // closed at the end
 	disconnected atomic.Bool
 	logged       lines
+	holdWrites   atomic.Bool
 	unmounted    atomic.Bool
 
 	mu      sync.Mutex
@@ -54,6 +57,10 @@ func (f *names) Lookup(_ <-chan struct{}, _ *fuse.InHeader, name string, out *fu
 	switch {
 	case name == "file":
 		out.NodeId, out.Attr = file, fuse.Attr{Ino: file, Mode: syscall.S_IFREG | 0o666, Nlink: 1}
+		return fuse.OK
+	case strings.HasPrefix(name, "file"): // many
+		n, _ := strconv.ParseUint(name[len("file"):], 10, 64)
+		out.NodeId, out.Attr = file+n, fuse.Attr{Ino: file + n, Mode: syscall.S_IFREG | 0o666, Nlink: 1}
 		return fuse.OK
 	case bytes.HasPrefix([]byte(name), []byte("slow")):
 		f.conn.Slow()
@@ -81,6 +88,11 @@ func (f *names) Open(_ <-chan struct{}, _ *fuse.OpenIn, out *fuse.OpenOut) fuse.
 }
 
 func (f *names) Write(_ <-chan struct{}, _ *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+	if f.holdWrites.Load() {
+		f.conn.Slow()
+		f.held <- struct{}{}
+		<-f.release
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n, _ := f.written.Write(data)
@@ -231,6 +243,39 @@ func TestCallsUnderWayWhenTheConnectionIsAborted(t *testing.T) {
 	if n := m.logged.n.Load(); n > 0 {
 		t.Errorf("%d lines are logged", n)
 	}
+}
+
+// Large writes that are not answered hold all memory to read into: nobody
+// reads, and nobody reads that the connection has ended.
+func TestAbortWhileLargeWritesHoldAllMemory(t *testing.T) {
+	m := mount(t)
+	m.holdWrites.Store(true)
+	cwd, err := unix.Open(m.dir, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	const most = 64
+	var fds []int
+	for i := range most + 6 {
+		fd, err := unix.Open(filepath.Join(m.dir, fmt.Sprintf("file%d", 1+i)), unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fds = append(fds, fd)
+	}
+	for _, fd := range fds {
+		wg.Go(func() { _, _ = unix.Write(fd, make([]byte, 9000)) })
+	}
+	for range most {
+		<-m.held
+	}
+	m.abort(t)
+	wg.Wait()
+	for _, fd := range append(fds, cwd) {
+		_ = unix.Close(fd)
+	}
+	m.end(t)
 }
 
 func TestSlowSaysSoAtOnce(t *testing.T) {

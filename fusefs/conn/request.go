@@ -37,7 +37,7 @@ type wait struct {
 
 // next waits for a request.
 func (c *Conn) next(w *wait) (*request, error) {
-	buf, err := c.buffers.get()
+	buf, err := c.buffers.get(c.giveUp)
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +61,21 @@ func (c *Conn) next(w *wait) (*request, error) {
 		r.out[0] = c.buffers.answer(need)
 	}
 	return r, nil
+}
+
+// giveUp is asked by who waits for memory to read into. Without memory the
+// connection does not end: one receiver would be gone, and the others would
+// answer for a file system that thinks that it is over. But if it has ended
+// then somebody must notice, for the calls that hold all memory to end.
+func (c *Conn) giveUp(wrong error) error {
+	if wrong != nil {
+		c.opts.Logger.Printf("trying again: %v", wrong)
+	}
+	fds := [1]unix.PollFd{{Fd: int32(c.fd)}} // POLLERR comes unasked
+	if n, err := unix.Poll(fds[:], 0); n > 0 && err == nil {
+		return unix.ENODEV
+	}
+	return nil
 }
 
 func (c *Conn) read(buf []byte, w *wait) (int, error) {
