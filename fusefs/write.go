@@ -67,6 +67,7 @@ func (f *FS) written(h *handle, in *fuse.WriteIn) error {
 		}
 	}
 	if in.Flags&(syscall.O_SYNC|syscall.O_DSYNC) != 0 {
+		f.slow()
 		return f.in.Sync(ino)
 	}
 	return nil
