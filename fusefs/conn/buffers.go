@@ -67,7 +67,7 @@ func (b *buffers) get(giveUp func(wrong error) error) ([]byte, error) {
 		if err := giveUp(err); err != nil {
 			return nil, err
 		}
-		time.Sleep(lookAgain)
+		<-time.After(lookAgain)
 	}
 }
 

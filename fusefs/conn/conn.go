@@ -15,9 +15,8 @@ package conn
 import (
 	"errors"
 	"fmt"
-	"log"
+	"log/slog"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -62,7 +61,7 @@ type Conn struct {
 func New(fs FileSystem, opts *fuse.MountOptions) *Conn {
 	o := *opts
 	if o.Logger == nil {
-		o.Logger = log.Default()
+		o.Logger = slog.NewLogLogger(slog.Default().Handler(), slog.LevelWarn)
 	}
 	return &Conn{fs: fs, opts: &o, proto: fuse.NewProtocolServer(fs, &o), woken: make(chan struct{}, 1), over: make(chan struct{})}
 }
@@ -145,7 +144,7 @@ const (
 )
 
 // mostWaiting receivers have a processor each.
-var mostWaiting = int32(min(max(2, runtime.NumCPU()), 16))
+var mostWaiting = int32(min(max(2, processors), 16))
 
 // stay is whether the receiver is of use.
 func (c *Conn) stay(w *wait) bool {

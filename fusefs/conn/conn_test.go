@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -135,7 +135,7 @@ func mount(t *testing.T) *mounted {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := conn.New(m.names, &fuse.MountOptions{MaxWrite: 1 << 20, Logger: log.New(&m.logged, "", 0)})
+	c := conn.New(m.names, &fuse.MountOptions{MaxWrite: 1 << 20, Logger: slog.NewLogLogger(slog.NewTextHandler(&m.logged, nil), slog.LevelWarn)})
 	answer, err := c.Negotiate(request[:n])
 	if err != nil {
 		t.Fatal(err)

@@ -15,8 +15,11 @@ import (
 // does the same (haltpoll; its own limit is 200 µs).
 const spinFor = 50 * time.Microsecond
 
+// processors are those that this process may use, also by its cgroup.
+var processors = min(runtime.NumCPU(), runtime.GOMAXPROCS(0))
+
 // alone: while this process spins, its callers cannot run.
-var alone = runtime.NumCPU() == 1
+var alone = processors == 1
 
 // request is one of the kernel, and the place for its answer.
 type request struct {
