@@ -60,6 +60,10 @@ func TestLastRequestIsSeenAfterTheEnd(t *testing.T) {
 		case <-time.After(30 * time.Millisecond): // a second receiver slept, and had this one
 		}
 	}
+	select {
+	case <-c.woken: // a wake that watch did not come to
+	default:
+	}
 	c.resting.Store(true)
 	c.wake() // a panic, if it has nothing to send on
 }
