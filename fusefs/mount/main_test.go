@@ -226,7 +226,7 @@ func (k *keeper) code() int {
 func (k *keeper) wantCode(want int) {
 	k.t.Helper()
 	if got := k.code(); got != want {
-		k.t.Fatalf("exit code %d, want %d\n%s", got, want, k.stderr)
+		k.t.Fatalf("exit code %d (%v), want %d\n%s", got, k.cmd.ProcessState, want, k.stderr)
 	}
 }
 

@@ -35,7 +35,7 @@ type Options struct {
 	Protect    bool  // also a mountpoint that was there before refuses writes once the mount died, until it is back
 	Lock       *Lock // of the state directory
 	Log        *slog.Logger
-	Signals    <-chan os.Signal // SIGTERM and SIGINT drain, SIGHUP reopens logs, SIGUSR2 replaces
+	Signals    chan os.Signal // of signal.Notify: SIGTERM and SIGINT drain, SIGHUP reopens logs, SIGUSR2 replaces
 
 	// Mounted is called when the mount answers, once; Stopping when it
 	// begins to go away; Reopen on SIGHUP; Progress for each word of the

@@ -64,6 +64,28 @@ func TestUnmountWhileReplaced(t *testing.T) {
 	}
 }
 
+// Logs are rotated, and upgrades asked for again, whenever it pleases them: the
+// program that the supervisor becomes must not die of that.
+func TestSignalsWhileReplaced(t *testing.T) {
+	p := newPlan(t)
+	p.Supervisor = true
+	k := p.mounted(t)
+	for i := range 20 {
+		old := k.worker()
+		k.signal(syscall.SIGUSR2)
+		k.await("the old worker is gone", func() bool {
+			_, err := os.Stat(fmt.Sprintf("/proc/%d", old))
+			return err != nil
+		})
+		time.Sleep(time.Duration(i) * time.Millisecond) // it takes about 20 ms
+		k.signal(syscall.SIGHUP)
+		k.signal(syscall.SIGUSR2)
+		k.await("another worker serves", func() bool { w := k.worker(); return w != 0 && w != old })
+	}
+	k.signal(syscall.SIGTERM)
+	k.wantCode(0)
+}
+
 func children(t *testing.T, pid int) (pids []int) {
 	t.Helper()
 	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))

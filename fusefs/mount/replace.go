@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
@@ -158,10 +159,15 @@ func (s *supervisor) becomeNew(ctx context.Context) {
 		s.log.Error("supervisor not replaced", errAttr(err))
 		return
 	}
+	// The next program has no handlers for its first moments; what is ignored
+	// then stays so until it asks. SIGTERM ends it, as it would by nature.
+	harmless := []os.Signal{syscall.SIGHUP, os.Interrupt, syscall.SIGUSR2}
 	err = keepOverExec(h.descriptors(), true)
 	if err == nil {
+		signal.Ignore(harmless...)
 		err = syscall.Exec(s.o.Again[0], s.o.Again, append(os.Environ(), resumeEnv+"="+string(state)))
 	}
+	signal.Notify(s.o.Signals, harmless...)
 	err = errors.Join(fmt.Errorf("exec of %s: %w", s.o.Again[0], err), keepOverExec(h.descriptors(), false))
 	s.log.Error("supervisor not replaced, it goes on as it was", errAttr(err))
 }
