@@ -236,3 +236,33 @@ func TestUploadBeginsAgain(t *testing.T) {
 		t.Errorf("Commit = %v", err)
 	}
 }
+
+// TestUploadWithoutID: a proxy's yes to the beginning of an upload is none,
+// and nothing is sent to an upload that has no id.
+func TestUploadWithoutID(t *testing.T) {
+	setEnviron(t)
+	f := newFake(t)
+	s := open(t, s3.Options{Bucket: "b", Endpoint: f.URL, PartSize: 1000})
+	begun, nameless := 0, 0
+	f.refuse = func(w http.ResponseWriter, r *http.Request) bool {
+		q := r.URL.Query()
+		if q.Has("uploadId") && q.Get("uploadId") == "" {
+			nameless++
+		}
+		if r.Method != http.MethodPost || !q.Has("uploads") {
+			return false
+		}
+		if begun++; begun > 1 {
+			return false
+		}
+		fmt.Fprint(w, "<html>log in</html>")
+		return true
+	}
+	st, err := s.Stage(t.Context(), backendtest.Object("a", backendtest.Pattern(900)))
+	if err != nil || begun != 2 || nameless != 0 {
+		t.Fatalf("Stage = %v, %d uploads begun, %d requests to one without an id", err, begun, nameless)
+	}
+	if _, err := st.Commit(t.Context()); err != nil {
+		t.Errorf("Commit = %v", err)
+	}
+}

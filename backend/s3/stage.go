@@ -47,11 +47,13 @@ func (c calls) Begin(ctx context.Context, object backend.Object) (string, error)
 	if !o.NoChecksum {
 		in.ChecksumAlgorithm, in.ChecksumType = types.ChecksumAlgorithmCrc32c, types.ChecksumTypeFullObject
 	}
+	what := fmt.Sprintf("begin the upload of %q", string(object.Key))
 	out, err := c.s.client.CreateMultipartUpload(ctx, in)
 	if err != nil {
-		return "", c.s.failure(ctx, fmt.Sprintf("begin the upload of %q", string(object.Key)), err)
+		return "", c.s.failure(ctx, what, err)
 	}
-	return aws.ToString(out.UploadId), nil
+	// What is sent to the upload "" some servers keep, and never complete.
+	return aws.ToString(out.UploadId), isAnswer(what, out.UploadId)
 }
 
 // Send implements objects.Calls: S3 refuses a part that is not as its
