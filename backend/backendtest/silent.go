@@ -29,16 +29,30 @@ func SaysWhoIsSilent(t *testing.T, open func(endpoint string) backend.Store) {
 
 // BelievesNoWebServer has a driver speak to one that says yes to everything,
 // as some proxies do: nothing is taken for done or there, and the error names
-// the setting.
-func BelievesNoWebServer(t *testing.T, setting string, open func(endpoint string) backend.Store) {
+// the setting. What such a one says of the probe is no word of the store
+// either, which the proxy lists.
+func BelievesNoWebServer(t *testing.T, setting, listing string, open func(endpoint string) backend.Store) {
 	t.Helper()
+	page := []byte("<html>log in</html>")
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // what is missing the client sees
-		_, _ = w.Write([]byte("<html>log in</html>"))
+		_, _ = w.Write(page)
 	}))
 	defer web.Close()
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // what is missing the client sees
+		if r.URL.Query().Has("list-type") {
+			_, _ = w.Write([]byte(listing))
+			return
+		}
+		_, _ = w.Write(page)
+	}))
+	defer proxy.Close()
+	probed := open(proxy.URL)
+	Says(t, "Check behind a proxy", probed.Check(t.Context()), backend.ErrTransient, setting)
 	s := open(web.URL)
 	for what, call := range map[string]func() error{
+		"Check": func() error { return s.Check(t.Context()) },
 		"Put":   func() error { _, err := s.Put(t.Context(), Object("a", []byte("ours"))); return err },
 		"Open":  func() error { return closed(s.Open(t.Context(), "a", 0, -1)) },
 		"range": func() error { return closed(s.Open(t.Context(), "a", 0, 4)) },
@@ -50,7 +64,7 @@ func BelievesNoWebServer(t *testing.T, setting string, open func(endpoint string
 		if err == nil {
 			t.Errorf("%s believes a web server", what)
 		}
-		if what == "Put" || what == "Open" || what == "range" {
+		if what == "Check" || what == "Put" || what == "Open" || what == "range" {
 			Says(t, what, err, backend.ErrTransient, setting)
 		}
 	}

@@ -128,13 +128,17 @@ func (s *Store) removeProbe(ctx context.Context, version string) error {
 // made, "" of a bucket that has none.
 func (s *Store) probePut(ctx context.Context) (versions []string, refused bool, err error) {
 	o := probeObject()
+	what := fmt.Sprintf("put %q", string(o.Key))
 	for range probeTries + 1 {
-		header, err := s.putOnce(ctx, fmt.Sprintf("put %q", string(o.Key)), o, &payload{body: strings.NewReader(probeText)})
+		header, err := s.putOnce(ctx, what, o, &payload{body: strings.NewReader(probeText)})
 		if errors.Is(err, backend.ErrExist) {
 			if len(versions) == 0 {
 				versions = append(versions, "") // left by somebody who died
 			}
 			return versions, true, nil
+		}
+		if err == nil && header.Get("Etag") == "" {
+			err = notAnswered(what)
 		}
 		if err != nil {
 			return versions, false, err

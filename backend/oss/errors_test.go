@@ -19,7 +19,7 @@ import (
 
 func TestWebServerIsNotBelieved(t *testing.T) {
 	setEnviron(t)
-	backendtest.BelievesNoWebServer(t, "store.oss.endpoint", func(endpoint string) backend.Store {
+	backendtest.BelievesNoWebServer(t, "store.oss.endpoint", "<ListBucketResult><Name>bucket</Name></ListBucketResult>", func(endpoint string) backend.Store {
 		return open(t, nil, oss.Options{Endpoint: endpoint})
 	})
 }

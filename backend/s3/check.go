@@ -32,10 +32,15 @@ const (
 
 // Check lists the prefix and writes below it.
 func (s *Store) Check(ctx context.Context) error {
-	if _, err := s.client.ListObjectsV2(ctx, &awss3.ListObjectsV2Input{
+	what := "list " + s.url()
+	list, err := s.client.ListObjectsV2(ctx, &awss3.ListObjectsV2Input{
 		Bucket: &s.options.Bucket, Prefix: &s.prefix, MaxKeys: aws.Int32(1), RequestPayer: s.payer(),
-	}); err != nil {
-		return s.failure(ctx, "list "+s.url(), err)
+	})
+	if err != nil {
+		return s.failure(ctx, what, err)
+	}
+	if err := isAnswer(what, list.Name); err != nil {
+		return err
 	}
 	if s.verdict.Load() == unknown {
 		return s.probe(ctx)
@@ -123,14 +128,18 @@ func (s *Store) removeProbe(ctx context.Context, made versions) error {
 // probePut puts the probe until it is refused.
 func (s *Store) probePut(ctx context.Context, made versions) (refused bool, err error) {
 	o := probeObject()
+	what := fmt.Sprintf("put %q", string(o.Key))
 	for range probeTries + 1 {
 		in := s.putInput(o, &payload{Reader: strings.NewReader(probeText), sum: sumOfProbe()})
 		out, err := s.client.PutObject(ctx, in)
 		if err != nil {
-			err = s.failure(ctx, fmt.Sprintf("put %q", string(o.Key)), err)
+			err = s.failure(ctx, what, err)
 			if errors.Is(err, backend.ErrExist) || errors.Is(err, errConflict) {
 				return true, nil
 			}
+			return false, err
+		}
+		if err := isAnswer(what, out.ETag); err != nil {
 			return false, err
 		}
 		made[aws.ToString(out.VersionId)] = true
@@ -170,10 +179,16 @@ func (s *Store) probeUploadOnce(ctx context.Context) (version string, err error)
 		return "", err
 	}
 	f := objects.Finished[types.CompletedPart]{Object: o, Parts: []types.CompletedPart{part}, Sum: uint64(sumOfProbe())}
+	what := fmt.Sprintf("commit %q", string(o.Key))
 	out, err := s.client.CompleteMultipartUpload(ctx, s.completeInput(u, f))
 	if err != nil {
+		err = s.failure(ctx, what, err)
+	} else {
+		err = isAnswer(what, out.ETag)
+	}
+	if err != nil {
 		s.uploads.Abandon(ctx, u)
-		return "", s.failure(ctx, fmt.Sprintf("commit %q", string(o.Key)), err)
+		return "", err
 	}
 	return aws.ToString(out.VersionId), nil
 }

@@ -19,7 +19,7 @@ import (
 
 func TestWebServerIsNotBelieved(t *testing.T) {
 	setEnviron(t)
-	backendtest.BelievesNoWebServer(t, "store.s3.endpoint", func(endpoint string) backend.Store {
+	backendtest.BelievesNoWebServer(t, "store.s3.endpoint", "<ListBucketResult><Name>there</Name></ListBucketResult>", func(endpoint string) backend.Store {
 		return open(t, s3.Options{Bucket: "there", Endpoint: endpoint})
 	})
 }

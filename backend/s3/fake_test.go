@@ -161,7 +161,7 @@ func (f *fake) multipart(w http.ResponseWriter, r *http.Request, key string, bod
 			all = append(all, u.parts[n]...)
 		}
 		f.objects[u.key] = fakeObject{all, u.meta}
-		fmt.Fprint(w, "<CompleteMultipartUploadResult></CompleteMultipartUploadResult>")
+		fmt.Fprintf(w, "<CompleteMultipartUploadResult><ETag>%s</ETag></CompleteMultipartUploadResult>", etag(all))
 	}
 }
 
