@@ -2,10 +2,12 @@ package backendtest
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +27,32 @@ func SaysWhoIsSilent(t *testing.T, open func(endpoint string) backend.Store) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	Says(t, "an endpoint that is silent", open(endpoint).Check(ctx), context.DeadlineExceeded, "no answer from "+endpoint)
+}
+
+// EndsInTime has a store become silent in the middle of Check, which ends with
+// its context all the same: what it would tidy up waits for nobody.
+func EndsInTime(t *testing.T, store http.Handler, open func(endpoint string) backend.Store) {
+	t.Helper()
+	for answers := range 3 {
+		var asked atomic.Int32
+		over := make(chan struct{})
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if int(asked.Add(1)) > answers {
+				<-over
+				return
+			}
+			store.ServeHTTP(w, r)
+		}))
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		start := time.Now()
+		err := open(server.URL).Check(ctx)
+		if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took > 5*time.Second {
+			t.Errorf("Check of a store that is silent after %d answers = %v after %v", answers, err, took)
+		}
+		cancel()
+		close(over)
+		server.Close()
+	}
 }
 
 // BelievesNoWebServer has a driver speak to one that says yes to everything,

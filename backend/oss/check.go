@@ -87,10 +87,8 @@ func (s *Store) probe(ctx context.Context) error {
 	if len(versions) > 0 && versions[0] != "" {
 		defer s.removeOld(ctx)
 	}
-	for _, v := range versions {
-		if e := s.removeProbe(ctx, v); e != nil && err == nil {
-			s.log.Info("the probe object stays, which does no harm", slog.String("key", s.full(backend.Probe)), slog.Any("error", e))
-		}
+	if e := s.removeProbe(ctx, versions); e != nil && err == nil {
+		s.log.Info("the probe object stays, which does no harm", slog.String("key", s.full(backend.Probe)), slog.Any("error", e))
 	}
 	switch {
 	case err != nil:
@@ -118,10 +116,13 @@ func (s *Store) removeOld(ctx context.Context) {
 	}
 }
 
-func (s *Store) removeProbe(ctx context.Context, version string) error {
+func (s *Store) removeProbe(ctx context.Context, versions []string) (err error) {
 	ctx, cancel := objects.Tidy(ctx)
 	defer cancel()
-	return s.remove(ctx, backend.Probe, version)
+	for _, v := range versions {
+		err = errors.Join(err, s.remove(ctx, backend.Probe, v))
+	}
+	return err
 }
 
 // probePut puts the probe until it is refused and returns the versions it

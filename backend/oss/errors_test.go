@@ -24,6 +24,14 @@ func TestWebServerIsNotBelieved(t *testing.T) {
 	})
 }
 
+func TestCheckEndsInTime(t *testing.T) {
+	setEnviron(t)
+	server := ossfake.New(t, bucket)
+	backendtest.EndsInTime(t, server, func(endpoint string) backend.Store {
+		return open(t, server, oss.Options{Endpoint: endpoint})
+	})
+}
+
 func TestErrorsOfServer(t *testing.T) {
 	setEnviron(t)
 	server := ossfake.New(t, bucket)

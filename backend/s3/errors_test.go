@@ -24,6 +24,13 @@ func TestWebServerIsNotBelieved(t *testing.T) {
 	})
 }
 
+func TestCheckEndsInTime(t *testing.T) {
+	setEnviron(t)
+	backendtest.EndsInTime(t, newFake(t), func(endpoint string) backend.Store {
+		return open(t, s3.Options{Bucket: "b", Endpoint: endpoint})
+	})
+}
+
 func TestErrorsOfServers(t *testing.T) {
 	setEnviron(t)
 	backendtest.SaysWhoIsSilent(t, func(endpoint string) backend.Store {

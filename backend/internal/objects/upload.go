@@ -13,13 +13,21 @@ import (
 	"github.com/sinkfs/sinkfs/internal/fault"
 )
 
-// tidyTimeout bounds how long is spent on what no caller waits for.
-const tidyTimeout = 10 * time.Second
+const (
+	// tidyTimeout bounds how long is spent on what no caller asked for.
+	tidyTimeout = 10 * time.Second
+	// tidyLate is what is left of it when the caller's time is over.
+	tidyLate = time.Second
+)
 
 // Tidy is a context for taking away what would stay in the store and cost,
-// even if ctx has ended.
+// even if ctx has ended. Who has given a deadline waits little longer.
 func Tidy(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), tidyTimeout)
+	d := tidyTimeout
+	if end, ok := ctx.Deadline(); ok {
+		d = min(d, max(tidyLate, time.Until(end)))
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), d)
 }
 
 // Calls are the requests of multipart uploads as one kind of store speaks
