@@ -41,6 +41,7 @@ func newClient(ctx context.Context, o Options, gate *objects.Gate) (*awss3.Clien
 		c.HTTPClient = &watcher{next: web, gate: gate}
 		c.Retryer = aws.NopRetryer{}
 		c.Logger = logger{o.Log}
+		c.HTTPSignerV4 = &signer{}
 		c.UsePathStyle = o.PathStyle
 		if o.Endpoint != "" {
 			c.BaseEndpoint = aws.String(o.Endpoint)

@@ -142,6 +142,28 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// TestSecretChanges puts another secret of the same access key into the file.
+func TestSecretChanges(t *testing.T) {
+	setEnviron(t)
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+	file := filepath.Join(t.TempDir(), "credentials")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", file)
+	server := testserver.Start(t, testserver.VersityGW)
+	makeBucket(t, server.URL, "secret")
+	write := func(secret string) {
+		text := "[sink]\naws_access_key_id = " + testserver.AccessKey + "\naws_secret_access_key = " + secret + "\n"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("before")
+	s := open(t, s3.Options{Bucket: "secret", Endpoint: server.URL, Profile: "sink"})
+	backendtest.WantKind(t, "Check with the secret of before", s.Check(t.Context()), backend.ErrPermission)
+	write(testserver.SecretKey)
+	until(t, func() bool { return s.Check(t.Context()) == nil })
+}
+
 // until waits for something to come true.
 func until(t *testing.T, true func() bool) {
 	t.Helper()
