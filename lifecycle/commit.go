@@ -93,7 +93,8 @@ func (in *Instance) pace() backoff.BackOff {
 }
 
 // try is one attempt by the commit rule: publish, never overwriting; on any
-// error look at what stands there.
+// error look at what stands there. That the key is another's the call itself
+// must have said: a web server in front of the store shows a page at each.
 func (in *Instance) try(ctx context.Context, p *part, alive func()) error {
 	info, err := in.publish(ctx, p, alive)
 	if err == nil {
@@ -112,7 +113,7 @@ func (in *Instance) try(ctx context.Context, p *part, alive func()) error {
 		in.target.ok()
 		in.abort(ctx, p)
 		return nil
-	case statErr == nil:
+	case statErr == nil && (errors.Is(err, backend.ErrExist) || errors.Is(err, backend.ErrGone)):
 		in.target.ok()
 		return in.makeWay(ctx, p, found)
 	case errors.Is(statErr, backend.ErrNotExist) && errors.Is(err, backend.ErrGone):

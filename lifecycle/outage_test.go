@@ -272,3 +272,33 @@ func TestQuarantineLeavesNothingStaged(t *testing.T) {
 		t.Errorf("%d uploads are left", n)
 	}
 }
+
+// TestPageAtEachKeyIsNoObject: a web server that has taken the store's place
+// refuses what is sent and shows the same page at each key. Once the store is
+// back, all is published under the names that it was prepared for.
+func TestPageAtEachKeyIsNoObject(t *testing.T) {
+	away := true
+	var store *mem.Store
+	store = mem.New(mem.Options{Properties: backend.Properties{StageAbove: 1 << 20}, Before: func(_ context.Context, op mem.Op, k backend.Key) error {
+		switch {
+		case !away:
+			return nil
+		case op == mem.Put:
+			return fmt.Errorf("405 Not Allowed: %w", backend.ErrUnsupported)
+		case op == mem.Stat:
+			store.Foreign(k, []byte("<html>welcome</html>"))
+		}
+		return nil
+	}})
+	in := openInstance(t, Config{Store: store, Sinks: []Sink{fileSink()}, CommitTimeout: 50 * time.Millisecond})
+	put(t, in, "a", "ours")
+	wantFailed(t, in, "a")
+	away = false
+	if err := store.Delete(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, in)
+	if got := string(store.Objects()["a"]); got != "ours" {
+		t.Errorf("published %q", got)
+	}
+}
