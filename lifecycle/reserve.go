@@ -17,6 +17,10 @@ import (
 // what it asks to be free at a write, and what writers may take meanwhile.
 const reserveSize = 48 << 20
 
+// lentSize is what a mount may need for its own small files before it opens the
+// state directory.
+const lentSize = 1 << 20
+
 // reserve is disk space kept for the journal. The kernel appends to the spool
 // until its disk is full, without asking; on one disk the journal then has no
 // room for the checkpoint that would free some. The space is given up for one
@@ -72,6 +76,29 @@ func (r *reserve) spend(do func() error) error {
 		return errors.Join(err, gerr)
 	}
 	return do()
+}
+
+// LendReserve makes a little room on a full disk for what a mount makes in the
+// state directory before it is opened: it must come back, or nothing would ever
+// free some. The caller holds the lock of the state directory. What is lent
+// returns to the reserve when there is space.
+func LendReserve(stateDir string) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(stateDir, &st); err != nil {
+		return fmt.Errorf("free space of %s: %w", stateDir, err)
+	}
+	if int64(st.Bavail)*st.Bsize >= lentSize {
+		return nil
+	}
+	path := newReserve(stateDir, nil).path
+	info, err := os.Stat(path)
+	if err == nil {
+		err = os.Truncate(path, max(0, info.Size()-lentSize))
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("lend some of the journal's reserve: %w", err)
+	}
+	return nil
 }
 
 // persist journals records, on a full disk too. to is Write or Mark of the

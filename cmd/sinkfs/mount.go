@@ -16,6 +16,7 @@ import (
 
 	"github.com/sinkfs/sinkfs/cmd/sinkfs/config"
 	"github.com/sinkfs/sinkfs/fusefs/mount"
+	"github.com/sinkfs/sinkfs/lifecycle"
 )
 
 // lockWait is how long a mount, or a command that works on its state directory,
@@ -149,6 +150,9 @@ func mountHere(cmd *cobra.Command, f *mountFlags, s *settings, resumed *mount.Lo
 		}
 	}
 	defer lock.Close()
+	if err := lifecycle.LendReserve(s.cfg.StateDir); err != nil {
+		return fail(codeState, err)
+	}
 	program, err := installedPath()
 	if err != nil {
 		return fail(codeFailed, err)
