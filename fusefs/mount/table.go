@@ -97,14 +97,15 @@ func within(path, dir string) bool {
 	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }
 
-// mounted says whether a FUSE device is still mounted anywhere we can see.
+// mounted says whether a FUSE device is still mounted anywhere we can see. Its
+// number may be that of another file system by now.
 func mounted(device string) bool {
 	table, err := Table()
 	if err != nil {
 		return true // nothing is torn down on a doubt
 	}
 	for _, e := range table {
-		if e.Device == device {
+		if e.Device == device && e.Ours() {
 			return true
 		}
 	}
