@@ -147,7 +147,9 @@ func (in *Instance) recover(ctx context.Context) error {
 		return err
 	}
 	in.recoverUploads(r.uploads)
-	in.recoverManifests()
+	if err := in.recoverManifests(); err != nil {
+		return err
+	}
 	in.makeSinkDirs()
 	return in.recoverCheckpoints(r, done)
 }

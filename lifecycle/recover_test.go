@@ -63,6 +63,42 @@ func TestSpoolFileThatWasCut(t *testing.T) {
 	}
 }
 
+// TestJournalOfAnOlderDay: a copy of the journal that somebody put back, with the
+// anchor in it, would publish again what came after it.
+func TestJournalOfAnOlderDay(t *testing.T) {
+	c := Config{Store: mem.New(mem.Options{}), StateDir: t.TempDir()}
+	session := func(text string) {
+		in, err := Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close() //nolint:errcheck // the next one would say it
+		put(t, in, text+".log", text+"\n")
+		if _, err := in.checkpoint(t.Context(), Now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	current, copied := filepath.Join(c.StateDir, "journal"), filepath.Join(t.TempDir(), "copy")
+	session("one")
+	if err := os.CopyFS(copied, os.DirFS(current)); err != nil {
+		t.Fatal(err)
+	}
+	session("two")
+	if err := errors.Join(os.RemoveAll(current), os.CopyFS(current, os.DirFS(copied))); err != nil {
+		t.Fatal(err)
+	}
+	if in, err := Open(t.Context(), c); !errors.Is(err, ErrState) || !strings.Contains(err.Error(), "checkpoint 2") {
+		if in != nil {
+			_ = in.Close()
+		}
+		t.Errorf("opened with an old journal: %v, want ErrState and what it does not know", err)
+	}
+	if err := SetManifestsAside(c.StateDir); err != nil {
+		t.Fatal(err)
+	}
+	session("three") // who restores a backup wants that
+}
+
 // TestSpoolFileRemovedByHand is told, again at each start, until the ttl has
 // passed; what we removed ourselves is not.
 func TestSpoolFileRemovedByHand(t *testing.T) {

@@ -13,22 +13,54 @@ import (
 	"github.com/sinkfs/sinkfs/lifecycle/spool"
 )
 
-// recoverManifests takes up what the manifests of the process before tell.
-func (in *Instance) recoverManifests() {
-	entries, err := os.ReadDir(filepath.Join(in.cfg.StateDir, "manifests"))
+// manifestsIn are the numbers of the manifests in a state directory, rising.
+func manifestsIn(stateDir string) (ids []uint64) {
+	entries, err := os.ReadDir(filepath.Join(stateDir, "manifests"))
 	if err != nil {
-		return // it was just made
+		return nil // it was just made
 	}
 	for _, e := range entries {
 		if id, err := strconv.ParseUint(strings.TrimSuffix(e.Name(), ".json"), 10, 64); err == nil {
-			in.retained = append(in.retained, id)
+			ids = append(ids, id)
 		}
 	}
-	slices.Sort(in.retained)
+	slices.Sort(ids)
+	return ids
+}
+
+// SetManifestsAside renames the manifests that the journal of a state directory
+// knows nothing of: it was restored, and will use their numbers again.
+func SetManifestsAside(stateDir string) error {
+	in := Instance{counters: map[string]uint64{}}
+	in.cfg.StateDir = stateDir
+	if _, err := in.load(func(fn func(journal.Record) error) error {
+		return journal.Read(filepath.Join(stateDir, "journal"), fn)
+	}); err != nil {
+		return err
+	}
+	for _, id := range manifestsIn(stateDir) {
+		if path := in.manifestPath(id); id > in.lastID {
+			if err := os.Rename(path, path+".replaced"); err != nil {
+				return fmt.Errorf("manifest %d, newer than the journal: %w", id, err)
+			}
+		}
+	}
+	return nil
+}
+
+// recoverManifests takes up what the manifests of the process before tell. One
+// with a part is written when the journal has had the checkpoint for long: a
+// journal that does not know it is older, copied back with its anchor.
+func (in *Instance) recoverManifests() error {
+	in.retained = manifestsIn(in.cfg.StateDir)
 	ended := map[uint64]time.Time{}
 	open := in.openCheckpoints()
 	for _, id := range in.retained {
 		if m, err := in.Manifest(id); err == nil {
+			if id > in.lastID && len(m.Files) > 0 && m.Instance == in.uid {
+				return fmt.Errorf("state directory %s: the journal is older than the manifests: it does not know checkpoint %d, which published %d files: rebuild it with '%s': %w",
+					in.cfg.StateDir, id, len(m.Files), in.cfg.Remedy, ErrState)
+			}
 			in.recent = append(in.recent, m.Files...)
 			ended[id] = m.Started.Add(time.Duration(m.DurationMS) * time.Millisecond)
 			if len(m.Files) > 0 {
@@ -41,6 +73,7 @@ func (in *Instance) recoverManifests() {
 	}
 	in.trimRecent()
 	in.recoverLastParts(ended)
+	return nil
 }
 
 // recoverLastParts finds the latest finished parts of sources in the manifests:

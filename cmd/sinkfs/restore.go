@@ -59,7 +59,12 @@ mount.`,
 			if err := oneStateDir(cmd, args, *stateDir); err != nil {
 				return err
 			}
-			return withState(cmd.Context(), *stateDir, args, func(dir string) error { return journal.Restore(dir, cmd.InOrStdin()) })
+			return withState(cmd.Context(), *stateDir, args, func(dir string) error {
+				if err := journal.Restore(dir, cmd.InOrStdin()); err != nil {
+					return err
+				}
+				return lifecycle.SetManifestsAside(filepath.Dir(dir))
+			})
 		},
 	}
 	flags := cmd.Flags()
