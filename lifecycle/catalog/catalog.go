@@ -143,13 +143,19 @@ func (c *Catalog) learn(k backend.Key, info backend.Info, err error) {
 // where Stat is as cheap.
 func (c *Catalog) Exists(k backend.Key) (known, exists bool) {
 	now := time.Now()
-	if last, ok := c.entries.get(k); ok && c.holds(k, last, now) {
+	last, remembered := c.entries.get(k)
+	if remembered && c.holds(k, last, now) {
 		return true, !last.absent
 	}
 	if c.opener != nil {
 		return false, false
 	}
-	return c.listings.exists(k, now.Add(-c.o.MaxAge))
+	since := now.Add(-c.o.MaxAge)
+	if known, exists = c.listings.exists(k, since); known || remembered {
+		return known, exists
+	}
+	_, err, known := c.looks.stat(k, since)
+	return known && errors.Is(err, backend.ErrNotExist), false
 }
 
 // holds says whether what is remembered of a name is new enough to go by.

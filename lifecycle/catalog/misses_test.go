@@ -34,9 +34,15 @@ func TestManyNewNamesAreLookedUpTogether(t *testing.T) {
 				wantAbsent(0, 1000)
 				wantCalls(t, r, mem.List, 1)
 				wantCalls(t, r, mem.Stat, 3)
+				if known, exists := c.Exists("d/new-1000"); !known || exists {
+					t.Errorf("Exists of the next name = %v, %v, want that it is known to be absent", known, exists)
+				}
 
 				r.put(t, "d/of-another-host", "body")
 				time.Sleep(1100 * time.Millisecond)
+				if known, _ := c.Exists("d/of-another-host"); known {
+					t.Error("Exists knows what was seen a second ago")
+				}
 				if _, err := c.Stat(t.Context(), "d/of-another-host"); err != nil {
 					t.Errorf("Stat of what another host published a second ago: %v", err)
 				}
@@ -46,6 +52,9 @@ func TestManyNewNamesAreLookedUpTogether(t *testing.T) {
 
 				r.put(t, "d/ours", "body")
 				c.Published(backend.Info{Key: "d/ours", Size: 4, Owned: true})
+				if known, exists := c.Exists("d/ours"); !known || !exists {
+					t.Errorf("Exists of what we published = %v, %v", known, exists)
+				}
 				if _, err := c.Stat(t.Context(), "d/ours"); err != nil {
 					t.Errorf("Stat of what we published just now: %v", err)
 				}
