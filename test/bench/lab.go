@@ -93,7 +93,9 @@ func (l *lab) publish() (time.Duration, error) {
 		return 0, err
 	}
 	start := time.Now()
-	_, err = unix.Write(fd, []byte("now timeout=300s\n"))
+	for again := true; again; again = errors.Is(err, unix.EINTR) { // the runtime interrupts its own calls
+		_, err = unix.Write(fd, []byte("now timeout=300s\n"))
+	}
 	took := time.Since(start)
 	if err := errors.Join(err, unix.Close(fd)); err != nil {
 		return 0, fmt.Errorf("checkpoint: %w", err)
