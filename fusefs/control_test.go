@@ -150,6 +150,7 @@ func TestBatchKnowsOnlyTheEnd(t *testing.T) {
 	m := mount(t, daemonConfig{Batch: true})
 	must(t, os.WriteFile(m.path("a.log"), []byte("x\n"), 0o644))
 	wantErrno(t, "now", m.checkpoint("now\n"), syscall.EINVAL)
+	wantErrno(t, "policy", m.checkpoint("policy\n"), syscall.EINVAL)
 	b, err := os.ReadFile(m.path(".sinkfs/checkpoint"))
 	must(t, err)
 	if !strings.Contains(string(b), "batch") {

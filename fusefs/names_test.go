@@ -227,6 +227,8 @@ func TestReservedNames(t *testing.T) {
 	wantErrno(t, "stat of _sinkfs", err, syscall.ENOENT)
 	_, err = os.Create(m.path("caf\xe9"))
 	wantErrno(t, "a name that is not UTF-8", err, syscall.EILSEQ)
+	_, err = os.Stat(m.path("caf\xe9"))
+	wantErrno(t, "stat of a name that is not UTF-8", err, syscall.EILSEQ)
 }
 
 func TestMkdirRmdirChmodChownUtimens(t *testing.T) {
