@@ -27,7 +27,7 @@ func TestRemovedDirectoryIsForgotten(t *testing.T) {
 	}
 	for _, c := range [][]string{{"mkfs.ext4", "-q", "-I", "128", image}, {"mount", "-o", "loop,user_xattr", image, dir}} {
 		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
-			t.Skipf("%v: %v: %s", c, err, out)
+			t.Fatalf("%v: %v: %s", c, err, out)
 		}
 	}
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
