@@ -110,8 +110,13 @@ func create(path string) error {
 	case errors.Is(err, unix.EEXIST):
 		return existing(path)
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
-		return fmt.Errorf("target %s: its parent directory %s is missing, create it or mount its disk: %w",
-			path, filepath.Dir(path), backend.ErrNotExist)
+		parent, remedy := filepath.Dir(path), "is missing, create it or mount its disk"
+		if info, err := os.Stat(parent); err == nil && info.IsDir() { // as /proc is
+			remedy = "takes no directories, name another target"
+		} else if err == nil {
+			remedy = "is a file, name another target"
+		}
+		return fmt.Errorf("target %s: its parent directory %s %s: %w", path, parent, remedy, backend.ErrNotExist)
 	}
 	return classify(writing, "create target", backend.Key(path), err)
 }

@@ -64,6 +64,8 @@ func TestAnotherTarget(t *testing.T) {
 	m.Start()
 	want(t, sinkfstest.Run(t, "umount", m.Point), 0, "", "")
 	mount(filepath.Join(m.Dir, "no", "parent"), 7, "sinkfs: target .*: its parent directory "+m.Dir+"/no is missing, .*\n")
+	mount("/proc/target", 7, "sinkfs: target .*: its parent directory /proc takes no directories, .*\n")
+	mount("/proc/version/target", 7, "sinkfs: target .*: its parent directory /proc/version is a file, .*\n")
 
 	m.Target = another
 	m.Start()
