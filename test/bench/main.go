@@ -150,16 +150,30 @@ func (b *bench) fresh(name string) (string, error) {
 // called: one in use looks long for an inode that was not removed within the
 // last minute (recently_deleted in fs/ext4/ialloc.c), sinkfs or not.
 func (b *bench) newFileSystem(ctx context.Context) (back func(), err error) {
-	point, err := b.fresh("ext4")
+	return b.moveTo(ctx, func(point string) [][]string {
+		image := point + ".img"
+		return [][]string{
+			{"truncate", "-s", "8G", image},
+			{"mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", image},
+			{"mount", "-o", "loop", image, point},
+		}
+	})
+}
+
+// inMemory moves the bench to a tmpfs: a disk writes for seconds what it could
+// have kept, or the other way round.
+func (b *bench) inMemory(ctx context.Context) (back func(), err error) {
+	return b.moveTo(ctx, func(point string) [][]string {
+		return [][]string{{"mount", "-t", "tmpfs", "-o", "size=80%", "tmpfs", point}}
+	})
+}
+
+func (b *bench) moveTo(ctx context.Context, mount func(point string) [][]string) (back func(), err error) {
+	point, err := b.fresh("fs")
 	if err != nil {
 		return nil, err
 	}
-	image := point + ".img"
-	for _, args := range [][]string{
-		{"truncate", "-s", "8G", image},
-		{"mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", image},
-		{"mount", "-o", "loop", image, point},
-	} {
+	for _, args := range mount(point) {
 		if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, out)
 		}
