@@ -1,10 +1,10 @@
 package conn
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,39 +40,16 @@ func (b *buffers) init(maxWrite int) {
 	b.out, b.spare = make(chan struct{}, mostLarge), make(chan []byte, keptLarge)
 }
 
-// lookAgain is how often who waits for a buffer looks around.
-const lookAgain = 100 * time.Millisecond
+// errOut: as many buffers are in use as may be.
+var errOut = errors.New("too many large requests wait for their answers")
 
-// get waits while too many are out, or there is no memory for another. Beside
-// that it asks at times whether to give up, with what went wrong if anything.
-func (b *buffers) get(giveUp func(wrong error) error) ([]byte, error) {
-	for {
-		select {
-		case b.out <- struct{}{}:
-		default:
-			select {
-			case b.out <- struct{}{}:
-			case <-time.After(lookAgain):
-				if err := giveUp(nil); err != nil {
-					return nil, err
-				}
-				continue
-			}
-		}
-		buf, err := b.take()
-		if err == nil {
-			return buf, nil
-		}
-		<-b.out
-		if err := giveUp(err); err != nil {
-			return nil, err
-		}
-		<-time.After(lookAgain)
+// get is an error when too many are out, or there is no memory for another.
+func (b *buffers) get() ([]byte, error) {
+	select {
+	case b.out <- struct{}{}:
+	default:
+		return nil, errOut
 	}
-}
-
-// take has a place already.
-func (b *buffers) take() ([]byte, error) {
 	select {
 	case buf := <-b.spare:
 		return buf, nil
@@ -80,6 +57,7 @@ func (b *buffers) take() ([]byte, error) {
 	}
 	buf, err := unix.Mmap(-1, 0, b.size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_POPULATE)
 	if err != nil {
+		<-b.out
 		return nil, fmt.Errorf("memory for a request: %w", err)
 	}
 	return buf, nil

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"os"
 	"testing"
+	"time"
 	"unsafe"
 
+	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,7 +22,7 @@ func TestReadBuffersAreResident(t *testing.T) {
 	var b buffers
 	b.init(1 << 20)
 	for n := range keptLarge + 2 {
-		buf, err := b.get(nil)
+		buf, err := b.get()
 		if err != nil || len(buf) < 1<<20 {
 			t.Fatalf("buffer %d is of %d bytes: %v", n, len(buf), err)
 		}
@@ -55,32 +57,51 @@ func TestAnswersAreAsLongAsAsked(t *testing.T) {
 	}
 }
 
-func TestNoMemoryIsWaitedFor(t *testing.T) {
+// A try that failed takes no place from those that come later.
+func TestBuffersThatAreOut(t *testing.T) {
 	var b buffers
 	b.init(1 << 20)
 	b.size = 1 << 60 // more than there is
-	over, tries := errors.New("over"), 0
-	giveUp := func(wrong error) error {
-		if tries++; !errors.Is(wrong, unix.ENOMEM) {
-			t.Errorf("try %d: %v", tries, wrong)
+	for range mostLarge {
+		if _, err := b.get(); !errors.Is(err, unix.ENOMEM) {
+			t.Fatal(err)
 		}
-		if tries == 3 {
-			return over
-		}
-		return nil
 	}
-	if _, err := b.get(giveUp); !errors.Is(err, over) || tries != 3 {
-		t.Fatalf("after %d tries: %v", tries, err)
-	}
-	tries, b.size = 0, 1<<20
-	for range mostLarge { // each has a place, also after that
-		buf, err := b.get(giveUp)
+	b.size = 1 << 20
+	for range mostLarge {
+		buf, err := b.get()
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer b.put(buf)
 	}
-	if tries > 0 {
-		t.Errorf("%d tries", tries)
+	if _, err := b.get(); !errors.Is(err, errOut) {
+		t.Errorf("one more: %v, want %v", err, errOut)
+	}
+}
+
+// Without memory the connection goes on until it has ended.
+func TestNoMemoryIsWaitedFor(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(pair[0]) }()
+	c := New(&ending{RawFileSystem: fuse.NewDefaultRawFileSystem()}, &fuse.MountOptions{})
+	c.fd = pair[0]
+	c.buffers.init(1 << 20)
+	c.buffers.size = 1 << 60 // more than there is
+	ended := make(chan error, 1)
+	go func() { _, err := c.buffer(); ended <- err }()
+	select {
+	case err := <-ended:
+		t.Errorf("it has not ended: %v", err)
+	case <-time.After(5 * lookAgain):
+	}
+	if err := unix.Close(pair[1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, unix.ENODEV) {
+		t.Errorf("it has ended: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package conn
 
 import (
 	"encoding/binary"
+	"errors"
 	"runtime"
 	"sync"
 	"time"
@@ -29,7 +30,7 @@ type request struct {
 	reply   [8 << 10]byte
 }
 
-var pool sync.Pool // of *request
+var freeRequests sync.Pool
 
 // wait is what a receiver knows of its last requests.
 type wait struct {
@@ -40,7 +41,7 @@ type wait struct {
 
 // next waits for a request.
 func (c *Conn) next(w *wait) (*request, error) {
-	buf, err := c.buffers.get(c.giveUp)
+	buf, err := c.buffer()
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +50,7 @@ func (c *Conn) next(w *wait) (*request, error) {
 		c.buffers.put(buf)
 		return nil, err
 	}
-	r, ok := pool.Get().(*request)
+	r, ok := freeRequests.Get().(*request)
 	if !ok {
 		r = new(request)
 	}
@@ -66,19 +67,28 @@ func (c *Conn) next(w *wait) (*request, error) {
 	return r, nil
 }
 
-// giveUp is asked by who waits for memory to read into. Without memory the
-// connection does not end: one receiver would be gone, and the others would
-// answer for a file system that thinks that it is over. But if it has ended
-// then somebody must notice, for the calls that hold all memory to end.
-func (c *Conn) giveUp(wrong error) error {
-	if wrong != nil {
-		c.opts.Logger.Printf("trying again: %v", wrong)
+// lookAgain is how often who waits for memory looks for it.
+const lookAgain = 10 * time.Millisecond
+
+// buffer waits for memory to read into. That there is none does not end the
+// connection: one receiver would be gone, and the others would answer for a
+// file system that thinks that it is over. But if it has ended then somebody
+// must notice, for the calls that hold all memory to end.
+func (c *Conn) buffer() ([]byte, error) {
+	for said := false; ; {
+		buf, err := c.buffers.get()
+		if err == nil {
+			return buf, nil
+		}
+		if !said && !errors.Is(err, errOut) {
+			c.opts.Logger.Printf("trying again: %v", err)
+			said = true
+		}
+		if c.polls(0) { // POLLERR comes unasked
+			return nil, unix.ENODEV
+		}
+		<-time.After(lookAgain)
 	}
-	fds := [1]unix.PollFd{{Fd: int32(c.fd)}} // POLLERR comes unasked
-	if n, err := unix.Poll(fds[:], 0); n > 0 && err == nil {
-		return unix.ENODEV
-	}
-	return nil
 }
 
 func (c *Conn) read(buf []byte, w *wait) (int, error) {
@@ -108,8 +118,10 @@ func (c *Conn) read(buf []byte, w *wait) (int, error) {
 }
 
 // there is whether a request waits.
-func (c *Conn) there() bool {
-	fds := [1]unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}
+func (c *Conn) there() bool { return c.polls(unix.POLLIN) }
+
+func (c *Conn) polls(events int16) bool {
+	fds := [1]unix.PollFd{{Fd: int32(c.fd), Events: events}}
 	n, err := unix.Poll(fds[:], 0)
 	return n > 0 && err == nil
 }
@@ -210,5 +222,5 @@ func (c *Conn) free(r *request) {
 		c.buffers.putAnswer(r.out[0])
 	}
 	r.in[0], r.out[0], r.large = nil, nil, nil
-	pool.Put(r)
+	freeRequests.Put(r)
 }
