@@ -82,6 +82,14 @@ func TestSignalsWhileReplaced(t *testing.T) {
 		k.signal(syscall.SIGUSR2)
 		k.await("another worker serves", func() bool { w := k.worker(); return w != 0 && w != old })
 	}
+	last, calm := 0, 0
+	k.await("no more replacements", func() bool {
+		if w := k.worker(); w == 0 || w != last {
+			last, calm = w, 0
+		}
+		calm++
+		return calm > 50
+	})
 	k.signal(syscall.SIGTERM)
 	k.wantCode(0)
 }

@@ -131,6 +131,12 @@ func (s *supervisor) becomeNew(ctx context.Context) {
 	for _, c := range s.control.pause(s.requests) {
 		s.onRequest(ctx, c)
 	}
+	// The next program has no handlers for its first moments; what is ignored
+	// then stays so until it asks. SIGTERM ends it, as it would by nature.
+	harmless := []os.Signal{syscall.SIGHUP, os.Interrupt, syscall.SIGUSR2}
+	signal.Ignore(harmless...)
+	signal.Stop(s.o.Signals) // what came before is in it now
+	defer signal.Notify(s.o.Signals, append(harmless, syscall.SIGTERM)...)
 	for len(s.o.Signals) > 0 { // the next program would never hear of them
 		s.onSignal(ctx, <-s.o.Signals)
 	}
@@ -159,15 +165,10 @@ func (s *supervisor) becomeNew(ctx context.Context) {
 		s.log.Error("supervisor not replaced", errAttr(err))
 		return
 	}
-	// The next program has no handlers for its first moments; what is ignored
-	// then stays so until it asks. SIGTERM ends it, as it would by nature.
-	harmless := []os.Signal{syscall.SIGHUP, os.Interrupt, syscall.SIGUSR2}
 	err = keepOverExec(h.descriptors(), true)
 	if err == nil {
-		signal.Ignore(harmless...)
 		err = syscall.Exec(s.o.Again[0], s.o.Again, append(os.Environ(), resumeEnv+"="+string(state)))
 	}
-	signal.Notify(s.o.Signals, harmless...)
 	err = errors.Join(fmt.Errorf("exec of %s: %w", s.o.Again[0], err), keepOverExec(h.descriptors(), false))
 	s.log.Error("supervisor not replaced, it goes on as it was", errAttr(err))
 }
